@@ -1,0 +1,284 @@
+//! From prepared articles to batches on the model's threads, and back.
+//!
+//! The unit of work is a sequence, not an article: the windows of a long article spread over all threads, and the windows
+//! of many short ones share a batch. An article's verdict doesn't depend on the company it was encoded in, since
+//! sequences don't see each other in the encoder.
+//!
+//! The queue is bounded in tokens, which is what encoding costs. Admission is decided before an article is queued: a
+//! caller is refused at once, or waits for room if it has other work in the queue already.
+
+mod job;
+mod queue;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, TryAcquireError, oneshot};
+
+use crate::article::{Article, InputError, Verdict};
+use crate::pipeline::{Pipeline, PipelineError, PrepareError, Prepared, Sequence};
+
+use job::{Job, Unit};
+use queue::Queue;
+
+/// How much is done at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Threads that encode, each a batch of its own.
+    pub threads: usize,
+    /// The most tokens in one batch.
+    pub batch_tokens: usize,
+    /// The most tokens admitted and not yet answered.
+    pub queue_tokens: usize,
+}
+
+/// What happens to an article that finds the queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Refuse,
+    Wait,
+}
+
+/// Why an article got no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassifyError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("the queue is full; try again in {} s", retry_after.as_secs())]
+    Overloaded { retry_after: Duration },
+    #[error("the service is shutting down")]
+    Closed,
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error("the model's thread failed on this article: {0}")]
+    Failed(String),
+}
+
+impl From<PrepareError> for ClassifyError {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Input(error) => Self::Input(error),
+            PrepareError::Pipeline(error) => Self::Pipeline(error),
+        }
+    }
+}
+
+/// A model with its queue and its threads.
+#[derive(Debug)]
+pub struct Batcher {
+    pipeline: Arc<Pipeline>,
+    shared: Arc<Shared>,
+    /// Tokenizing is for as many articles at a time as there are threads; more would only take time from the encoder.
+    preparing: Semaphore,
+    threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads and the callers both see.
+#[derive(Debug)]
+struct Shared {
+    queue: Queue,
+    room: Arc<Semaphore>,
+    settings: Settings,
+    speed: Speed,
+}
+
+impl Batcher {
+    /// Starts the model's threads.
+    pub fn start(pipeline: Arc<Pipeline>, settings: Settings) -> std::io::Result<Self> {
+        let settings = Settings {
+            threads: settings.threads.max(1),
+            batch_tokens: settings.batch_tokens.max(1),
+            // A semaphore of tokio's counts to usize::MAX >> 3, and takes u32 at a time.
+            queue_tokens: settings.queue_tokens.clamp(1, 1 << 30),
+        };
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            room: Arc::new(Semaphore::new(settings.queue_tokens)),
+            settings,
+            speed: Speed::default(),
+        });
+        let mut threads = Vec::with_capacity(settings.threads);
+        for index in 0..settings.threads {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("encode-{index}"))
+                .spawn(move || shared.work())?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            pipeline,
+            shared,
+            preparing: Semaphore::new(settings.threads),
+            threads: std::sync::Mutex::new(threads),
+        })
+    }
+
+    #[must_use]
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Tokens admitted and not yet answered.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.shared.settings.queue_tokens - self.shared.room.available_permits()
+    }
+
+    /// Whether there is any room, for a request that would wait for more of it.
+    pub fn admits(&self) -> Result<(), ClassifyError> {
+        match self.shared.room.available_permits() {
+            _ if self.shared.room.is_closed() => Err(ClassifyError::Closed),
+            0 => Err(self.overloaded()),
+            _ => Ok(()),
+        }
+    }
+
+    fn overloaded(&self) -> ClassifyError {
+        ClassifyError::Overloaded {
+            retry_after: self.shared.speed.time_for(self.load()),
+        }
+    }
+
+    /// The verdict on one article. Dropping the future takes what has not begun out of the queue.
+    pub async fn classify(&self, article: Article, admission: Admission) -> Result<Verdict, ClassifyError> {
+        article.check()?;
+        self.check_model(&article)?;
+        let prepared = self.prepare(article).await?;
+
+        let settings = self.shared.settings;
+        // An article larger than the whole queue takes all of it, alone.
+        let cost = prepared.encoder_tokens().min(settings.queue_tokens);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.shared.room);
+        let permit = match admission {
+            Admission::Refuse => room.try_acquire_many_owned(cost).map_err(|error| match error {
+                TryAcquireError::NoPermits => self.overloaded(),
+                TryAcquireError::Closed => ClassifyError::Closed,
+            })?,
+            Admission::Wait => room.acquire_many_owned(cost).await.map_err(|_| ClassifyError::Closed)?,
+        };
+        let (reply, answer) = oneshot::channel();
+        let job = Arc::new(Job::new(Arc::clone(&self.pipeline), prepared, reply, permit));
+        if !self.shared.queue.push(job) {
+            return Err(ClassifyError::Closed);
+        }
+        // The sender is dropped unanswered only if its thread died.
+        answer
+            .await
+            .unwrap_or_else(|_| Err(ClassifyError::Failed("it gave no answer".to_owned())))
+    }
+
+    /// Answers what was admitted, refuses the rest, and ends the threads. Blocks until that is done.
+    pub fn shut_down(&self) {
+        self.shared.room.close();
+        self.shared.queue.close();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
+            // A thread's panic was reported by its own panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+
+    fn check_model(&self, article: &Article) -> Result<(), InputError> {
+        match &article.model {
+            Some(model) if *model != self.pipeline.manifest().name => {
+                Err(InputError::UnknownModel { model: model.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn prepare(&self, article: Article) -> Result<Prepared, ClassifyError> {
+        let _place = self.preparing.acquire().await.map_err(|_| ClassifyError::Closed)?;
+        let pipeline = Arc::clone(&self.pipeline);
+        tokio::task::spawn_blocking(move || pipeline.prepare(&article))
+            .await
+            .map_err(|error| ClassifyError::Failed(error.to_string()))?
+            .map_err(ClassifyError::from)
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl Shared {
+    /// The life of one of the model's threads.
+    fn work(&self) {
+        // candle's products and norms run on rayon. A pool of one, this very thread, keeps them here: n batches on n
+        // threads need no fork and join for each small product.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .use_current_thread()
+            .build();
+        if let Err(error) = &pool {
+            tracing::warn!(%error, "the model's thread shares the global pool");
+        }
+        while let Some(batch) = self.queue.next_batch(&self.settings) {
+            self.encode(&batch);
+        }
+    }
+
+    fn encode(&self, batch: &[Unit]) {
+        let Some(pipeline) = batch.first().map(|unit| &unit.job.pipeline) else {
+            return;
+        };
+        let sequences: Vec<&Sequence> = batch.iter().map(Unit::sequence).collect();
+        let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        let begun = Instant::now();
+        // A panic is a bug of ours, but one article's bug must not take the thread from all others.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.read(&sequences)));
+        match outcome {
+            Ok(Ok(readings)) => {
+                self.speed.record(
+                    tokens,
+                    begun.elapsed() / u32::try_from(self.settings.threads).unwrap_or(1),
+                );
+                for (unit, reading) in batch.iter().zip(readings) {
+                    unit.job.finish(unit.index, reading);
+                }
+            }
+            Ok(Err(error)) => {
+                let message = error.to_string();
+                batch.iter().for_each(|unit| unit.job.fail(&message));
+            }
+            Err(_) => batch.iter().for_each(|unit| unit.job.fail("it panicked; see the log")),
+        }
+    }
+}
+
+/// Tokens a second of all threads together, as a moving average.
+#[derive(Debug, Default)]
+struct Speed(AtomicU64);
+
+impl Speed {
+    /// Before anything was measured.
+    const GUESS: f64 = 1_000.0;
+
+    fn get(&self) -> f64 {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Self::GUESS,
+            bits => f64::from_bits(bits),
+        }
+    }
+
+    fn record(&self, tokens: usize, time: Duration) {
+        let now = tokens as f64 / time.as_secs_f64().max(1e-6);
+        // The last ten batches or so; two threads that write at once lose one of their readings, which is all right.
+        let average = self.get() * 0.9 + now * 0.1;
+        self.0.store(average.to_bits(), Ordering::Relaxed);
+    }
+
+    fn time_for(&self, tokens: usize) -> Duration {
+        Duration::from_secs((tokens as f64 / self.get()).ceil().max(1.0) as u64)
+    }
+}
+
+/// A lock that a panicking thread held still guards data that each critical section leaves whole.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,238 @@
+//! Every flag and every environment variable: nothing else reads either.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::article::Task;
+use crate::batcher::Settings;
+use crate::http::Limits;
+
+/// Topics and stance of news articles in any language, with calibrated confidence, on a plain CPU.
+#[derive(Debug, Parser)]
+#[command(name = "tasnif", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How the log is written (it goes to standard error).
+    #[arg(long, global = true, env = "TASNIF_LOG_FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or tracing's directives such as tasnif=debug,warn.
+    #[arg(long, global = true, env = "TASNIF_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer articles over HTTP.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Say what one article is about and where it stands.
+    #[command(after_help = CLASSIFY_EXAMPLES)]
+    Classify(ClassifyArgs),
+    /// Measure throughput, latency and memory on articles of your own.
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
+}
+
+const SERVE_EXAMPLES: &str = "\
+Example:
+  tasnif serve &
+  curl -s localhost:8080/v1/classify -H 'Content-Type: application/json' \\
+       -d '{\"text\": \"…\", \"targets\": [\"US-Russia talks\"]}'
+
+Routes: POST /v1/classify, GET /v1/models, /v1/topics, /health/live, /health/ready";
+
+const CLASSIFY_EXAMPLES: &str = "\
+Examples:
+  tasnif classify article.txt
+  tasnif classify --target 'the ceasefire' --evidence article.txt
+  curl -s … | tasnif classify --json -
+
+A file is the article's text; one that ends in .json is an article object as POST /v1/classify takes it.";
+
+const BENCH_EXAMPLES: &str = "\
+Example:
+  tasnif bench --concurrency 16 articles.jsonl
+
+FILE has one article object a line, as POST /v1/classify takes it; fields that it doesn't know are passed over.";
+
+/// Which model, and how it runs.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// The folder that holds the models, a folder each [default: ./models, else models beside the program].
+    #[arg(long, env = "TASNIF_MODELS", value_name = "DIR")]
+    models: Option<PathBuf>,
+
+    /// A model of that folder, or a path to one.
+    #[arg(long, env = "TASNIF_MODEL", value_name = "NAME", default_value = "default")]
+    pub model: String,
+
+    /// Threads that encode [default: the processors that the process may use, by affinity and cgroup quota].
+    #[arg(long, env = "TASNIF_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// The most tokens in one batch of a thread. Activations take about 30 kB a token.
+    #[arg(long, env = "TASNIF_BATCH_TOKENS", value_name = "N", default_value_t = 1024)]
+    batch_tokens: usize,
+
+    /// The most tokens admitted and not yet answered; what comes beyond is refused with 429.
+    #[arg(long, env = "TASNIF_QUEUE_TOKENS", value_name = "N", default_value_t = 65_536)]
+    queue_tokens: usize,
+}
+
+impl ModelArgs {
+    /// `--models`, else `models` of the working directory, else `models` beside the program.
+    #[must_use]
+    pub fn models(&self) -> PathBuf {
+        let here = PathBuf::from("models");
+        if let Some(models) = &self.models {
+            return models.clone();
+        }
+        if here.is_dir() {
+            return here;
+        }
+        let beside = std::env::current_exe()
+            .ok()
+            .and_then(|program| Some(program.parent()?.join("models")))
+            .filter(|dir| dir.is_dir());
+        beside.unwrap_or(here)
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        // available_parallelism knows the affinity mask and the cgroup's CPU quota (v1 and v2).
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Settings {
+            threads: self.threads.map_or(processors, NonZeroUsize::get),
+            batch_tokens: self.batch_tokens,
+            queue_tokens: self.queue_tokens,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// The address to listen on; 0.0.0.0 for all.
+    #[arg(long, env = "TASNIF_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+
+    /// 0 for any free one; the log tells which.
+    #[arg(long, env = "TASNIF_PORT", default_value_t = 8080)]
+    pub port: u16,
+
+    /// The largest request body.
+    #[arg(long, env = "TASNIF_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 2 << 20)]
+    max_body_bytes: usize,
+
+    /// The most articles in one request.
+    #[arg(long, env = "TASNIF_MAX_ARTICLES", value_name = "N", default_value_t = 256)]
+    max_articles: usize,
+
+    /// How long open requests may take to be answered after SIGTERM.
+    #[arg(long, env = "TASNIF_GRACE_SECONDS", value_name = "SECONDS", default_value_t = 30)]
+    grace_seconds: u64,
+}
+
+impl ServeArgs {
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            body_bytes: self.max_body_bytes,
+            articles: self.max_articles,
+        }
+    }
+
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// The article's file, or - for standard input.
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+
+    /// What to judge the stance toward; repeat it for several. Without any: the article's main subject.
+    #[arg(long = "target", value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// The title, where the text doesn't begin with it.
+    #[arg(long)]
+    pub title: Option<String>,
+
+    /// Only this task; repeat it for several [default: all that the model has].
+    #[arg(long = "task", value_name = "TASK")]
+    pub tasks: Vec<TaskArg>,
+
+    /// The best K topics instead of all.
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+
+    /// One threshold for all topics instead of the model's own.
+    #[arg(long, value_name = "0..1")]
+    pub threshold: Option<f32>,
+
+    /// Show the passages that speak for each assigned topic.
+    #[arg(long)]
+    pub evidence: bool,
+
+    /// Print the verdict as JSON, as it is done into a pipe anyway.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum TaskArg {
+    Topics,
+    Stance,
+}
+
+impl From<TaskArg> for Task {
+    fn from(task: TaskArg) -> Self {
+        match task {
+            TaskArg::Topics => Self::Topics,
+            TaskArg::Stance => Self::Stance,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Articles, one object a line.
+    pub file: PathBuf,
+
+    /// Articles under way at a time in the saturated run.
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(16).unwrap_or(NonZeroUsize::MIN))]
+    pub concurrency: NonZeroUsize,
+
+    /// Articles that are read one at a time for the latency, spread over the file.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub alone: usize,
+
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,187 @@
+//! BERT and its kin (RoBERTa, XLM-RoBERTa, CamemBERT) on candle tensors, in f32.
+//!
+//! Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding"; post-norm
+//! layers, exact GELU. candle-transformers' own structs are private and bound to its linear layer and its padding mask,
+//! so it serves as an oracle in the tests instead.
+
+use candle_core::{Device, Module, Tensor};
+use candle_nn::{LayerNorm, Linear};
+
+use super::{BertConfig, EncoderError};
+use crate::weights::{Rows, Weights, WeightsError};
+
+/// An encoder with its weights.
+#[derive(Debug)]
+pub struct Bert {
+    config: BertConfig,
+    words: Rows,
+    /// `[max_tokens, hidden]`: the position embedding plus that of token type 0, which every token here has.
+    positions: Tensor,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+impl Bert {
+    /// Reads the encoder's tensors, by Hugging Face's names, from `weights`.
+    pub fn load(config: BertConfig, weights: &Weights) -> Result<Self, EncoderError> {
+        let hidden = config.hidden_size;
+        let words = weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?;
+        let positions = weights.tensor(
+            "embeddings.position_embeddings.weight",
+            &[config.max_position_embeddings, hidden],
+        )?;
+        let types = weights.tensor(
+            "embeddings.token_type_embeddings.weight",
+            &[config.type_vocab_size, hidden],
+        )?;
+        let positions = positions
+            .narrow(0, config.first_position(), config.max_tokens())?
+            .broadcast_add(&types.narrow(0, 0, 1)?)?;
+        let norm = layer_norm(weights, "embeddings.LayerNorm", &config)?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| Layer::load(&config, weights, &format!("encoder.layer.{index}")))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            config,
+            words,
+            positions,
+            norm,
+            layers,
+        })
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// The layers in order; [`Bert::encode`] is [`Bert::embed`] followed by each of them.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Hidden states of the last layer, `[tokens of all sequences, hidden]`, sequence behind sequence.
+    ///
+    /// # Errors
+    /// A sequence longer than the positions, a token id outside of the table.
+    pub fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
+        let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
+        let mut states = self.embed(sequences)?;
+        for layer in &self.layers {
+            states = layer.forward(&states, &lengths)?;
+        }
+        Ok(states)
+    }
+
+    /// Word, position and type embeddings, normalised: what the first layer reads.
+    pub fn embed(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
+        let hidden = self.config.hidden_size;
+        let tokens: usize = sequences.iter().map(|ids| ids.len()).sum();
+        let mut words = Vec::with_capacity(tokens * hidden);
+        let mut positions = Vec::with_capacity(sequences.len());
+        for ids in sequences {
+            let max = self.config.max_tokens();
+            if ids.len() > max {
+                return Err(EncoderError::TooLong { length: ids.len(), max });
+            }
+            for &id in *ids {
+                if !self.words.extend(id as usize, &mut words) {
+                    return Err(EncoderError::TokenId {
+                        id,
+                        rows: self.words.len(),
+                    });
+                }
+            }
+            positions.push(self.positions.narrow(0, 0, ids.len())?);
+        }
+        let words = Tensor::from_vec(words, (tokens, hidden), &Device::Cpu)?;
+        let embedded = (words + Tensor::cat(&positions, 0)?)?;
+        Ok(self.norm.forward(&embedded)?)
+    }
+}
+
+/// One transformer layer: self-attention and feed-forward, each with a residual and a LayerNorm behind it.
+#[derive(Debug)]
+pub struct Layer {
+    heads: usize,
+    /// Query, key and value in one product; the query rows carry the 1/sqrt(head size) of the scores.
+    query_key_value: Linear,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
+}
+
+impl Layer {
+    fn load(config: &BertConfig, weights: &Weights, prefix: &str) -> Result<Self, WeightsError> {
+        let hidden = config.hidden_size;
+        let linear =
+            |name: &str, inputs: usize, outputs: usize| linear(weights, &format!("{prefix}.{name}"), inputs, outputs);
+
+        let heads = config.num_attention_heads;
+        let scale = 1.0 / ((hidden / heads) as f64).sqrt();
+        let parts = ["query", "key", "value"].map(|part| format!("{prefix}.attention.self.{part}"));
+        let tensor = |suffix: &str, shape: &[usize]| -> Result<Tensor, WeightsError> {
+            let [query, key, value] = parts
+                .each_ref()
+                .map(|part| weights.tensor(&format!("{part}.{suffix}"), shape));
+            Ok(Tensor::cat(&[(query? * scale)?, key?, value?], 0)?)
+        };
+        let query_key_value = Linear::new(tensor("weight", &[hidden, hidden])?, Some(tensor("bias", &[hidden])?));
+
+        Ok(Self {
+            heads,
+            query_key_value,
+            attention_output: linear("attention.output.dense", hidden, hidden)?,
+            attention_norm: layer_norm(weights, &format!("{prefix}.attention.output.LayerNorm"), config)?,
+            intermediate: linear("intermediate.dense", hidden, config.intermediate_size)?,
+            output: linear("output.dense", config.intermediate_size, hidden)?,
+            output_norm: layer_norm(weights, &format!("{prefix}.output.LayerNorm"), config)?,
+        })
+    }
+
+    /// `states` is `[tokens, hidden]`; `lengths` says how many of its rows belong to each sequence.
+    pub fn forward(&self, states: &Tensor, lengths: &[usize]) -> Result<Tensor, EncoderError> {
+        let attended = self.attention_output.forward(&self.attention(states, lengths)?)?;
+        let states = self.attention_norm.forward(&(attended + states)?)?;
+        let wide = self.intermediate.forward(&states)?.gelu_erf()?;
+        let narrow = self.output.forward(&wide)?;
+        Ok(self.output_norm.forward(&(narrow + states)?)?)
+    }
+
+    fn attention(&self, states: &Tensor, lengths: &[usize]) -> Result<Tensor, candle_core::Error> {
+        let (tokens, hidden) = states.dims2()?;
+        let head = hidden / self.heads;
+        let projected = self
+            .query_key_value
+            .forward(states)?
+            .reshape((tokens, 3, self.heads, head))?;
+        let mut contexts = Vec::with_capacity(lengths.len());
+        let mut first = 0;
+        for &length in lengths {
+            // [3, heads, length, head]
+            let own = projected.narrow(0, first, length)?.permute((1, 2, 0, 3))?;
+            let (query, key, value) = (own.get(0)?, own.get(1)?, own.get(2)?);
+            let scores = query.matmul(&key.t()?)?;
+            let context = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&value)?;
+            contexts.push(context.transpose(0, 1)?.reshape((length, hidden))?);
+            first += length;
+        }
+        Tensor::cat(&contexts, 0)
+    }
+}
+
+fn linear(weights: &Weights, name: &str, inputs: usize, outputs: usize) -> Result<Linear, WeightsError> {
+    let weight = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+    let bias = weights.tensor(&format!("{name}.bias"), &[outputs])?;
+    Ok(Linear::new(weight, Some(bias)))
+}
+
+fn layer_norm(weights: &Weights, name: &str, config: &BertConfig) -> Result<LayerNorm, WeightsError> {
+    let shape = [config.hidden_size];
+    let weight = weights.tensor(&format!("{name}.weight"), &shape)?;
+    let bias = weights.tensor(&format!("{name}.bias"), &shape)?;
+    Ok(LayerNorm::new(weight, bias, config.layer_norm_eps))
+}

@@ -1,0 +1,34 @@
+//! tasnif (تصنيف, "classification") reads news articles in any language and says what they are about (topics, many at
+//! once) and where they stand (stance toward given targets), with calibrated scores, on a plain CPU.
+//!
+//! # The way of an article
+//!
+//! ```text
+//! http ─────┐
+//!           ├─> batcher ─> pipeline: prepare ─> read ─> conclude ─> verdict
+//! commands ─┘             (tokenize, window)  (encode,  (calibrate)
+//!                                              heads)
+//! ```
+//!
+//! - [`article`]: [`article::Article`] in, [`article::Verdict`] out; the same in HTTP, on the command line and in files.
+//! - [`http`]: routes, limits, and every error as one JSON shape.
+//! - [`commands`]: `serve`, `classify`, `bench`.
+//! - [`batcher`]: a queue bounded in tokens; sequences of many articles become batches on the model's threads.
+//! - [`pipeline`]: the one path of the service, the command line and the evaluation.
+//! - [`model`]: a bundle on disk, checked and loaded; the heads.
+//! - [`encoder`]: BERT and XLM-RoBERTa on candle tensors, without padding.
+//! - [`weights`]: memory-mapped safetensors, int8 and 4-bit forms included.
+//!
+//! Dependencies point one way: `commands | http → batcher → pipeline → model → encoder → weights`. [`article`] is a leaf;
+//! [`config`] holds every flag and environment variable and is read by `main` and [`commands`] alone.
+
+pub mod article;
+pub mod batcher;
+pub mod commands;
+pub mod config;
+pub mod encoder;
+pub mod http;
+pub mod model;
+pub mod pipeline;
+pub mod telemetry;
+pub mod weights;

@@ -1,0 +1,33 @@
+//! The program: flags in, one of the commands out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tasnif::config::{Cli, Command};
+use tasnif::{commands, telemetry};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a program that failed")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let default = match cli.command {
+        Command::Serve(_) => "info",
+        _ => "warn",
+    };
+    telemetry::start(cli.log_format, cli.log.as_deref(), default)?;
+    match cli.command {
+        Command::Serve(args) => commands::serve(&args),
+        Command::Classify(args) => commands::classify(&args),
+        Command::Bench(args) => commands::bench(&args),
+    }
+}

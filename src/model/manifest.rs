@@ -1,0 +1,265 @@
+//! `tasnif.toml`: what serving needs to know of a model and Hugging Face's files have no place for.
+//!
+//! The format is documented for its users in models/README.md.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the format that is read here.
+pub const FORMAT: u32 = 1;
+
+/// The stance classes, in the order of the head's rows and of every array of four in this crate.
+pub const STANCES: [&str; 4] = ["favor", "against", "neutral", "unrelated"];
+
+/// A whole tasnif.toml.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    pub name: String,
+    pub version: String,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub license: String,
+    #[serde(default)]
+    pub base: String,
+    /// ISO 639-1 codes of the languages trained on.
+    #[serde(default)]
+    pub languages: Vec<String>,
+    pub input: Input,
+    pub windows: Windows,
+    pub topics: Option<Topics>,
+    pub stance: Option<Stance>,
+    /// What the model was trained on, for `GET /v1/models` and the card.
+    #[serde(default)]
+    pub training: Vec<Training>,
+    /// sha256 of the bundle's other files, by name.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+}
+
+/// How a window becomes a sequence of the encoder.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    pub template: Template,
+    /// Put before the text of each window, as the base was pretrained with.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Template {
+    /// `<s> TARGET </s></s> PREFIX WINDOW </s>`; without a target that segment is empty.
+    Pair,
+}
+
+/// Sizes in tokens.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Windows {
+    /// A whole sequence: special tokens, target, prefix and text.
+    pub tokens: usize,
+    /// What neighbouring windows share at most, to give a cut sentence its context.
+    pub overlap: usize,
+    /// The longest target.
+    pub target_tokens: usize,
+}
+
+/// The multi-label topic head.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topics {
+    /// How the logits of an article's windows become one.
+    pub windows: WindowPooling,
+    pub labels: Vec<TopicLabel>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowPooling {
+    /// An article is about what any of its windows is about.
+    Max,
+    /// The mean, weighted by the windows' text tokens.
+    Mean,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicLabel {
+    pub id: String,
+    /// Display names by language code.
+    #[serde(default)]
+    pub name: BTreeMap<String, String>,
+    /// IPTC Media Topic codes, the closest concept first.
+    #[serde(default)]
+    pub iptc: Vec<String>,
+    /// The label is assigned from this calibrated score on.
+    pub threshold: f32,
+    #[serde(default)]
+    pub calibration: Platt,
+}
+
+/// Platt scaling: p = sigmoid(scale * logit + bias) (Platt 1999, "Probabilistic outputs for support vector machines").
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platt {
+    pub scale: f32,
+    pub bias: f32,
+}
+
+impl Default for Platt {
+    fn default() -> Self {
+        Self { scale: 1.0, bias: 0.0 }
+    }
+}
+
+/// The stance head over (target, text) pairs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stance {
+    /// Must be [`STANCES`]; written out so that the file explains itself.
+    pub labels: Vec<String>,
+    #[serde(default)]
+    pub calibration: Temperature,
+}
+
+/// p = softmax(logits / temperature + bias): temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural
+/// Networks") with a correction of the class prior.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Temperature {
+    pub temperature: f32,
+    #[serde(default)]
+    pub bias: [f32; 4],
+}
+
+impl Default for Temperature {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            bias: [0.0; 4],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    pub source: String,
+    pub license: String,
+    #[serde(default)]
+    pub examples: u64,
+}
+
+impl Manifest {
+    /// Reads a tasnif.toml; the error is a sentence for the person who wrote it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!(
+                "format = {}, but this tasnif reads format {FORMAT}",
+                self.format
+            ));
+        }
+        if self.name.trim().is_empty() || self.version.trim().is_empty() {
+            return Err("name and version must not be empty".to_owned());
+        }
+        self.windows.check()?;
+        if self.topics.is_none() && self.stance.is_none() {
+            return Err("neither [topics] nor [stance] is there; a model needs a task".to_owned());
+        }
+        if let Some(topics) = &self.topics {
+            topics.check()?;
+        }
+        if let Some(stance) = &self.stance {
+            stance.check()?;
+        }
+        if let Some(name) = self.files.keys().find(|name| !is_plain_file_name(name)) {
+            return Err(format!(
+                "[files] {name:?}: a file of the bundle's own directory is expected"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// One path component, so that no entry of a bundle can lead out of its directory.
+fn is_plain_file_name(name: &str) -> bool {
+    let mut components = std::path::Path::new(name).components();
+    matches!(
+        (components.next(), components.next()),
+        (Some(std::path::Component::Normal(_)), None)
+    )
+}
+
+impl Windows {
+    /// `<s>`, `</s></s>` and `</s>`, and a little room for the prefix.
+    const OVERHEAD: usize = 16;
+
+    fn check(&self) -> Result<(), String> {
+        // The overlap is at most a quarter of the text that surely fits beside the longest target: each window then
+        // moves on by at least a quarter, and the number of windows stays linear in the length of the document.
+        let room = self.tokens.saturating_sub(self.target_tokens + Self::OVERHEAD);
+        if self.overlap > room / 4 || room < 16 {
+            return Err(format!(
+                "[windows] tokens = {}, overlap = {}, target_tokens = {}: beside the target and {} special tokens, \
+                 at least 16 tokens and four times the overlap must remain for the text",
+                self.tokens,
+                self.overlap,
+                self.target_tokens,
+                Self::OVERHEAD
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Topics {
+    fn check(&self) -> Result<(), String> {
+        if self.labels.is_empty() {
+            return Err("[topics] has no labels".to_owned());
+        }
+        let mut seen = HashSet::new();
+        for label in &self.labels {
+            if label.id.trim().is_empty() || !seen.insert(label.id.as_str()) {
+                return Err(format!("[topics] label id {:?} is empty or stands twice", label.id));
+            }
+            if !(0.0..=1.0).contains(&label.threshold) {
+                return Err(format!(
+                    "[topics] {}: threshold {} is not in 0..1",
+                    label.id, label.threshold
+                ));
+            }
+            let Platt { scale, bias } = label.calibration;
+            if !(scale.is_finite() && scale > 0.0 && bias.is_finite()) {
+                return Err(format!(
+                    "[topics] {}: calibration needs a scale > 0 and a finite bias",
+                    label.id
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stance {
+    fn check(&self) -> Result<(), String> {
+        if self.labels != STANCES {
+            return Err(format!("[stance] labels must be {STANCES:?}, in this order"));
+        }
+        let Temperature { temperature, bias } = self.calibration;
+        if !(temperature.is_finite() && temperature > 0.0 && bias.iter().all(|value| value.is_finite())) {
+            return Err("[stance] calibration needs a temperature > 0 and finite biases".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! A model: a bundle on disk, checked and loaded.
+
+mod bundle;
+mod head;
+mod manifest;
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+
+use crate::encoder::{Bert, ConfigError, EncoderError};
+use crate::weights::WeightsError;
+
+pub use bundle::resolve;
+pub use head::{Head, PairHead};
+pub use manifest::{Manifest, Platt, STANCES, Temperature, Template, TopicLabel, Training, WindowPooling, Windows};
+
+/// Why a bundle is not served. Each message names the file and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("{path}: {source}; {remedy}", path = path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+        remedy: &'static str,
+    },
+    #[error(
+        "no model {name:?}: looked for a tasnif.toml in {looked}; name one with --model, or its folder with --models"
+    )]
+    Unknown { name: String, looked: String },
+    #[error("{path}: {message}", path = path.display())]
+    Manifest { path: PathBuf, message: String },
+    #[error("{path}: {source}", path = path.display())]
+    Config { path: PathBuf, source: ConfigError },
+    #[error("{path}: not a tokenizer that can be read: {message}; export it again with `tokenizer.save_pretrained`", path = path.display())]
+    Tokenizer { path: PathBuf, message: String },
+    #[error("{path}: sha256 is {found}, tasnif.toml says {expected}; the file is damaged or was replaced, fetch the bundle again", path = path.display())]
+    Hash {
+        path: PathBuf,
+        found: String,
+        expected: String,
+    },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error("{dir}: {source}", dir = dir.display())]
+    Encoder { dir: PathBuf, source: EncoderError },
+    #[error("{path}: {message}", path = path.display())]
+    SelfTest { path: PathBuf, message: String },
+}
+
+/// A loaded model: tokenizer, encoder and heads, and what the manifest says of them.
+#[derive(Debug)]
+pub struct Model {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+    pub tokenizer: Tokenizer,
+    pub encoder: Bert,
+    pub topics: Option<Head>,
+    pub stance: Option<PairHead>,
+}
+
+impl Model {
+    /// Loads the bundle in `dir` and checks it against its own manifest: hashes, shapes, finite weights.
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        bundle::load(dir)
+    }
+}

@@ -1,0 +1,68 @@
+//! Title and text as one tokenized document, and the way back from its tokens to characters of the one or the other.
+
+use std::ops::Range;
+
+use tokenizers::Tokenizer;
+
+use super::PipelineError;
+use super::tokenize::Tokens;
+use super::window::sentence_starts;
+use crate::article::Field;
+
+/// What the windows are cut from.
+#[derive(Debug)]
+pub struct Document {
+    /// The title, a line break and the text, or the text alone; news texts of the training data begin with their title.
+    joined: String,
+    /// Bytes of `joined` before the text.
+    text_start: usize,
+    pub tokens: Tokens,
+    /// First tokens of the sentences.
+    pub sentences: Vec<usize>,
+}
+
+impl Document {
+    pub fn new(tokenizer: &Tokenizer, title: Option<&str>, text: &str) -> Result<Self, PipelineError> {
+        let (joined, text_start) = match title {
+            Some(title) if !title.trim().is_empty() => (format!("{title}\n{text}"), title.len() + 1),
+            _ => (text.to_owned(), 0),
+        };
+        let tokens = Tokens::of(tokenizer, &joined)?;
+        let sentences = sentence_starts(&joined, tokens.offsets.iter().map(|offset| offset.start));
+        Ok(Self {
+            joined,
+            text_start,
+            tokens,
+            sentences,
+        })
+    }
+
+    /// The sentences within a window, as token ranges; the first and the last may be cut.
+    pub fn sentences_in(&self, window: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let first = self.sentences.partition_point(|&start| start <= window.start);
+        let inner = self.sentences.get(first..).unwrap_or_default().iter().copied();
+        let end = window.end;
+        let bounds = std::iter::once(window.start)
+            .chain(inner.take_while(move |&start| start < end))
+            .chain(std::iter::once(end));
+        let bounds: Vec<usize> = bounds.collect();
+        (1..bounds.len()).map(move |index| bounds[index - 1]..bounds[index])
+    }
+
+    /// The characters of title or text under a token range, without the white space around them.
+    #[must_use]
+    pub fn characters(&self, tokens: &Range<usize>) -> Option<(Field, Range<usize>)> {
+        let offsets = self.tokens.offsets.get(tokens.clone())?;
+        let (start, end) = (offsets.first()?.start, offsets.last()?.end);
+        let (field, base, limit) = if start < self.text_start {
+            (Field::Title, 0, self.text_start - 1)
+        } else {
+            (Field::Text, self.text_start, self.joined.len())
+        };
+        let span = self.joined.get(start..end.min(limit))?;
+        let lead = span.len() - span.trim_start().len();
+        let span = span.trim();
+        let before = self.joined.get(base..start + lead)?.chars().count();
+        (!span.is_empty()).then(|| (field, before..before + span.chars().count()))
+    }
+}

@@ -1,0 +1,261 @@
+//! Tensors of a bundle: memory-mapped safetensors, found by name.
+//!
+//! Everything that is read from disk as numbers passes through here: the plain dtypes (F32, F16, BF16) and the two compact
+//! forms of the bundle format (models/README.md): int8 rows with one scale each, and GGML's 4-bit `Q4_0` blocks.
+//! Only safetensors are read: a pickle can run code, so no other container is opened.
+
+mod mapped;
+mod rows;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+pub use rows::Rows;
+
+use mapped::Mapped;
+
+/// Suffixes of the compact forms.
+const INT8_SCALE: &str = "_scale";
+const Q4_0: &str = ".q4_0";
+
+/// Hugging Face classes nest the encoder under the name of its architecture; bundles may carry any of these or none.
+const PREFIXES: [&str; 4] = ["bert.", "roberta.", "xlm_roberta.", "model."];
+
+/// Why the weights of a bundle can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error("{path}: can't be read: {source}", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}: not a complete safetensors file ({source}); fetch or export it again", path = path.display())]
+    Malformed {
+        path: PathBuf,
+        source: safetensors::SafeTensorError,
+    },
+    #[error(
+        "{dir}: no *.safetensors file; only safetensors are read (save a pickled checkpoint with \
+         `model.save_pretrained(dir, safe_serialization=True)`)",
+        dir = dir.display()
+    )]
+    None { dir: PathBuf },
+    #[error("tensor {name} is in {first} and again in {second}; remove one of the files", first = first.display(), second = second.display())]
+    Twice {
+        name: String,
+        first: PathBuf,
+        second: PathBuf,
+    },
+    #[error("tensor {name} is in no safetensors file of {dir}; the weights don't fit config.json or tasnif.toml", dir = dir.display())]
+    Absent { name: String, dir: PathBuf },
+    #[error("{path}: tensor {name} has shape {found:?}, {expected:?} was expected from config.json and tasnif.toml", path = path.display())]
+    Shape {
+        path: PathBuf,
+        name: String,
+        found: Vec<usize>,
+        expected: Vec<usize>,
+    },
+    #[error("{path}: tensor {name} has dtype {found:?}; F32, F16 and BF16 are read, I8 with a {name}{INT8_SCALE} beside it", path = path.display())]
+    Dtype { path: PathBuf, name: String, found: Dtype },
+    #[error("{path}: tensor {name} holds a NaN or an infinity; the file is damaged or the training diverged", path = path.display())]
+    NotFinite { path: PathBuf, name: String },
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Where a tensor lies.
+#[derive(Debug, Clone)]
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: std::ops::Range<usize>,
+}
+
+/// All safetensors files of a directory, merged by tensor name.
+#[derive(Debug)]
+pub struct Weights {
+    dir: PathBuf,
+    files: Vec<Arc<Mapped>>,
+    entries: HashMap<String, Entry>,
+}
+
+impl Weights {
+    /// Maps every `*.safetensors` of `dir`. Headers are validated against the size of their files; no tensor is read yet.
+    pub fn open(dir: &Path) -> Result<Self, WeightsError> {
+        let unreadable = |source| WeightsError::Unreadable {
+            path: dir.to_path_buf(),
+            source,
+        };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            return Err(WeightsError::None { dir: dir.to_path_buf() });
+        }
+        paths.sort();
+
+        let mut weights = Self {
+            dir: dir.to_path_buf(),
+            files: Vec::new(),
+            entries: HashMap::new(),
+        };
+        for path in paths {
+            weights.add(path)?;
+        }
+        Ok(weights)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), WeightsError> {
+        let mapped = Mapped::open(path)?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(mapped.bytes()).map_err(|source| WeightsError::Malformed {
+                path: mapped.path().to_path_buf(),
+                source,
+            })?;
+        // The data section begins behind the 8-byte length and the header itself.
+        let data = header + 8;
+        let file = self.files.len();
+        for (name, info) in metadata.tensors() {
+            let (begin, end) = info.data_offsets;
+            let entry = Entry {
+                file,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                range: data + begin..data + end,
+            };
+            let name = PREFIXES
+                .iter()
+                .find_map(|prefix| name.strip_prefix(prefix))
+                .unwrap_or(&name)
+                .to_owned();
+            if let Some(first) = self.entries.insert(name.clone(), entry) {
+                let first = self
+                    .files
+                    .get(first.file)
+                    .map_or_else(|| mapped.path().to_path_buf(), |file| file.path().to_path_buf());
+                return Err(WeightsError::Twice {
+                    name,
+                    first,
+                    second: mapped.path().to_path_buf(),
+                });
+            }
+        }
+        self.files.push(Arc::new(mapped));
+        Ok(())
+    }
+
+    /// The directory that the files were found in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The tensor `name` as f32, with the compact forms expanded.
+    ///
+    /// # Errors
+    /// Absent, of another shape, of a dtype that is not read, or with a value that is not finite.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
+        let (entry, file) = self.entry(name, shape)?;
+        let values = match entry.dtype {
+            Dtype::I8 => self.int8(name, entry, file)?,
+            _ => self.floats(name, entry, file)?,
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(WeightsError::NotFinite {
+                path: file.path().to_path_buf(),
+                name: name.to_owned(),
+            });
+        }
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// A table whose rows are read one at a time and stay where they are mapped: the word embeddings.
+    pub fn rows(&self, name: &str, rows: usize, columns: usize) -> Result<Rows, WeightsError> {
+        let packed = format!("{name}{Q4_0}");
+        if rows::fits_q4_0(columns) && self.entries.contains_key(&packed) {
+            let (entry, file) = self.entry(&packed, &[rows, rows::q4_0_bytes(columns)])?;
+            if entry.dtype != Dtype::U8 {
+                return Err(Self::wrong_dtype(&packed, entry, file));
+            }
+            return Ok(Rows::q4_0(file.clone(), entry.range.clone(), columns));
+        }
+        let (entry, file) = self.entry(name, &[rows, columns])?;
+        Rows::plain(file.clone(), entry.range.clone(), columns, entry.dtype)
+            .ok_or_else(|| Self::wrong_dtype(name, entry, file))
+    }
+
+    fn entry(&self, name: &str, shape: &[usize]) -> Result<(&Entry, &Arc<Mapped>), WeightsError> {
+        let found = self
+            .entries
+            .get(name)
+            .and_then(|entry| Some((entry, self.files.get(entry.file)?)));
+        let (entry, file) = found.ok_or_else(|| WeightsError::Absent {
+            name: name.to_owned(),
+            dir: self.dir.clone(),
+        })?;
+        if entry.shape != shape {
+            return Err(WeightsError::Shape {
+                path: file.path().to_path_buf(),
+                name: name.to_owned(),
+                found: entry.shape.clone(),
+                expected: shape.to_vec(),
+            });
+        }
+        Ok((entry, file))
+    }
+
+    fn floats(&self, name: &str, entry: &Entry, file: &Mapped) -> Result<Vec<f32>, WeightsError> {
+        let bytes = file.slice(&entry.range);
+        decode(bytes, entry.dtype).ok_or_else(|| Self::wrong_dtype(name, entry, file))
+    }
+
+    /// weight\[row\]\[column\] = int8 * scale\[row\]: symmetric, one scale per output channel.
+    fn int8(&self, name: &str, entry: &Entry, file: &Mapped) -> Result<Vec<f32>, WeightsError> {
+        let &[rows, columns] = entry.shape.as_slice() else {
+            return Err(Self::wrong_dtype(name, entry, file));
+        };
+        let scale_name = format!("{name}{INT8_SCALE}");
+        let (scale_entry, scale_file) = self.entry(&scale_name, &[rows])?;
+        let scales = self.floats(&scale_name, scale_entry, scale_file)?;
+        let mut values = Vec::with_capacity(rows * columns);
+        for (row, scale) in file.slice(&entry.range).chunks_exact(columns.max(1)).zip(scales) {
+            values.extend(row.iter().map(|byte| f32::from(byte.cast_signed()) * scale));
+        }
+        Ok(values)
+    }
+
+    fn wrong_dtype(name: &str, entry: &Entry, file: &Mapped) -> WeightsError {
+        WeightsError::Dtype {
+            path: file.path().to_path_buf(),
+            name: name.to_owned(),
+            found: entry.dtype,
+        }
+    }
+}
+
+/// Little-endian floats as f32; `None` for a dtype that isn't one of the plain three.
+fn decode(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
+    let two = |bytes: &[u8]| [bytes[0], bytes[1]];
+    Some(match dtype {
+        Dtype::F32 => bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        Dtype::F16 => bytes
+            .chunks_exact(2)
+            .map(|b| f16::from_le_bytes(two(b)).to_f32())
+            .collect(),
+        Dtype::BF16 => bytes
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes(two(b)).to_f32())
+            .collect(),
+        _ => return None,
+    })
+}
