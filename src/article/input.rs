@@ -61,8 +61,8 @@ pub enum InputError {
     Invalid { param: String, message: String },
     #[error("{param} is empty or only white space")]
     Empty { param: String },
-    #[error("text has no words that a model can read (only control characters or the like)")]
-    Unreadable,
+    #[error("{param} has nothing that this model can read: no piece of it is in its vocabulary")]
+    Unreadable { param: String },
     #[error("{param} has {found} characters, at most {max} are read")]
     TooLong { param: String, found: usize, max: usize },
     #[error("{param} has {found} tokens in this model's vocabulary, at most {max} are read")]
@@ -88,7 +88,8 @@ impl InputError {
             Self::Invalid { .. } => "field_invalid",
             Self::Empty { param } if param.starts_with("targets") => "target_empty",
             Self::Empty { .. } => "text_empty",
-            Self::Unreadable => "text_unreadable",
+            Self::Unreadable { param } if param.starts_with("targets") => "target_unreadable",
+            Self::Unreadable { .. } => "text_unreadable",
             Self::TooLong { param, .. } | Self::TooManyTokens { param, .. } if param.starts_with("targets") => {
                 "target_too_long"
             }
@@ -107,11 +108,11 @@ impl InputError {
             Self::Missing { param }
             | Self::Invalid { param, .. }
             | Self::Empty { param }
+            | Self::Unreadable { param }
             | Self::TooLong { param, .. }
             | Self::TooManyTokens { param, .. }
             | Self::UnknownTask { param, .. }
             | Self::UnknownTopic { param, .. } => param,
-            Self::Unreadable => "text",
             Self::TooManyTargets { .. } => "targets",
             Self::TaskNotServed { .. } => "tasks",
             Self::UnknownModel { .. } => "model",

@@ -10,20 +10,35 @@ use crate::pipeline::{Pipeline, Prepared, Reading, Sequence};
 
 type Reply = oneshot::Sender<Result<Verdict, ClassifyError>>;
 
-/// An admitted article. Its place in the queue is given back when it is dropped.
+/// An admitted article. Its place in the queue is given back when it is answered or dropped.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) pipeline: Arc<Pipeline>,
     prepared: Prepared,
     progress: Mutex<Progress>,
-    _room: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
 struct Progress {
     readings: Vec<Option<Reading>>,
     /// Taken when the answer is given.
-    reply: Option<Reply>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    reply: Reply,
+    /// The article's place in the queue.
+    room: OwnedSemaphorePermit,
+}
+
+impl Open {
+    /// Makes room first: a caller who has the answer may send the next article at once.
+    fn answer(self, answer: Result<Verdict, ClassifyError>) {
+        drop(self.room);
+        // The receiver may be gone: a client that left.
+        let _ = self.reply.send(answer);
+    }
 }
 
 /// One of an article's sequences.
@@ -51,9 +66,8 @@ impl Job {
             prepared,
             progress: Mutex::new(Progress {
                 readings,
-                reply: Some(reply),
+                open: Some(Open { reply, room }),
             }),
-            _room: room,
         }
     }
 
@@ -68,9 +82,9 @@ impl Job {
     /// Whether nobody waits for the answer any more: the client left, or the article failed already.
     pub(super) fn is_abandoned(&self) -> bool {
         lock(&self.progress)
-            .reply
+            .open
             .as_ref()
-            .is_none_or(oneshot::Sender::is_closed)
+            .is_none_or(|open| open.reply.is_closed())
     }
 
     /// Takes one sequence's reading; the last one makes the verdict.
@@ -83,18 +97,17 @@ impl Job {
             return;
         }
         let readings: Vec<Reading> = progress.readings.drain(..).flatten().collect();
-        let Some(reply) = progress.reply.take() else {
+        let Some(open) = progress.open.take() else {
             return;
         };
         drop(progress);
-        let verdict = self.pipeline.conclude(&self.prepared, &readings);
-        // The receiver may be gone: a client that left.
-        let _ = reply.send(Ok(verdict));
+        open.answer(Ok(self.pipeline.conclude(&self.prepared, &readings)));
     }
 
     pub(super) fn fail(&self, message: &str) {
-        if let Some(reply) = lock(&self.progress).reply.take() {
-            let _ = reply.send(Err(ClassifyError::Failed(message.to_owned())));
+        let open = lock(&self.progress).open.take();
+        if let Some(open) = open {
+            open.answer(Err(ClassifyError::Failed(message.to_owned())));
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn resolve(models: &Path, name: &str) -> Result<PathBuf, ModelError> {
         })
 }
 
-pub(super) fn load(dir: &Path) -> Result<Model, ModelError> {
+pub(super) fn load(dir: &Path) -> Result<(Model, Tokenizer), ModelError> {
     let manifest_path = dir.join(MANIFEST);
     let text = read(&manifest_path, "every bundle has one, see models/README.md")?;
     let manifest = std::str::from_utf8(&text)
@@ -57,14 +57,14 @@ pub(super) fn load(dir: &Path) -> Result<Model, ModelError> {
             ),
         });
     }
-    Ok(Model {
+    let model = Model {
         dir: dir.to_path_buf(),
         manifest,
-        tokenizer,
         encoder,
         topics,
         stance,
-    })
+    };
+    Ok((model, tokenizer))
 }
 
 fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>, ModelError> {
@@ -105,7 +105,7 @@ fn load_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
         path: path.clone(),
         message: error.to_string(),
     })?;
-    // An article that contains the characters "</s>" must not end its own sequence.
+    // The characters "</s>" in an article are text.
     tokenizer.set_encode_special_tokens(true);
     // What a file brings of truncation or padding would drop text or add tokens behind our back.
     tokenizer

@@ -48,20 +48,20 @@ pub enum ModelError {
     SelfTest { path: PathBuf, message: String },
 }
 
-/// A loaded model: tokenizer, encoder and heads, and what the manifest says of them.
+/// A loaded model: encoder and heads, and what the manifest says of them.
 #[derive(Debug)]
 pub struct Model {
     pub dir: PathBuf,
     pub manifest: Manifest,
-    pub tokenizer: Tokenizer,
     pub encoder: Bert,
     pub topics: Option<Head>,
     pub stance: Option<PairHead>,
 }
 
 impl Model {
-    /// Loads the bundle in `dir` and checks it against its own manifest: hashes, shapes, finite weights.
-    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+    /// Loads the bundle in `dir`, its tokenizer beside it, and checks it against its own manifest: hashes, shapes, finite
+    /// weights.
+    pub fn load(dir: &Path) -> Result<(Self, Tokenizer), ModelError> {
         bundle::load(dir)
     }
 }

@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use tokenizers::Tokenizer;
-
 use super::PipelineError;
-use super::tokenize::Tokens;
+use super::tokenize::{TextTokenizer, Tokens};
 use super::window::sentence_starts;
 use crate::article::Field;
 
@@ -22,12 +20,15 @@ pub struct Document {
 }
 
 impl Document {
-    pub fn new(tokenizer: &Tokenizer, title: Option<&str>, text: &str) -> Result<Self, PipelineError> {
+    pub fn new(tokenizer: &TextTokenizer, title: Option<&str>, text: &str) -> Result<Self, PipelineError> {
         let (joined, text_start) = match title {
             Some(title) if !title.trim().is_empty() => (format!("{title}\n{text}"), title.len() + 1),
             _ => (text.to_owned(), 0),
         };
-        let tokens = Tokens::of(tokenizer, &joined)?;
+        let mut tokens = tokenizer.tokens(&joined)?;
+        for offset in &mut tokens.offsets {
+            skip_white_space(&joined, offset);
+        }
         let sentences = sentence_starts(&joined, tokens.offsets.iter().map(|offset| offset.start));
         Ok(Self {
             joined,
@@ -64,5 +65,13 @@ impl Document {
         let span = span.trim();
         let before = self.joined.get(base..start + lead)?.chars().count();
         (!span.is_empty()).then(|| (field, before..before + span.chars().count()))
+    }
+}
+
+/// A piece takes the white space before a word along; the word alone is what it stands for.
+fn skip_white_space(text: &str, offset: &mut Range<usize>) {
+    let word = text.get(offset.clone()).map_or(0, |slice| slice.trim_start().len());
+    if word > 0 {
+        offset.start = offset.end - word;
     }
 }

@@ -18,13 +18,14 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use candle_core::Tensor;
+use tokenizers::Tokenizer;
 
 use crate::article::{self, ModelRef, StanceScores, Topic, Usage, Verdict};
 use crate::encoder::EncoderError;
 use crate::model::{Manifest, Model, ModelError, STANCES};
 
 pub use prepare::{PrepareError, Prepared, Sequence};
-pub use tokenize::{PairTemplate, Tokens};
+pub use tokenize::{PairTemplate, TextTokenizer, Tokens};
 pub use window::{sentence_starts, windows};
 
 /// What can go wrong between a valid article and its verdict: never the caller's fault.
@@ -42,6 +43,7 @@ pub enum PipelineError {
 #[derive(Debug)]
 pub struct Pipeline {
     model: Model,
+    tokenizer: TextTokenizer,
     template: PairTemplate,
     prefix: Vec<u32>,
 }
@@ -63,22 +65,23 @@ pub struct TopicReading {
 impl Pipeline {
     /// Loads the bundle in `dir` and runs its self-test.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        let pipeline = Self::new(Model::load(dir)?)?;
+        let (model, tokenizer) = Model::load(dir)?;
+        let pipeline = Self::new(model, tokenizer)?;
         selftest::run(&pipeline)?;
         Ok(pipeline)
     }
 
-    fn new(model: Model) -> Result<Self, ModelError> {
+    fn new(model: Model, tokenizer: Tokenizer) -> Result<Self, ModelError> {
         let broken = |error: PipelineError| ModelError::Tokenizer {
             path: model.dir.join("tokenizer.json"),
             message: error.to_string(),
         };
-        let template = PairTemplate::of(&model.tokenizer).map_err(broken)?;
-        let prefix = Tokens::of(&model.tokenizer, &model.manifest.input.prefix)
-            .map_err(broken)?
-            .ids;
+        let tokenizer = TextTokenizer::new(tokenizer).map_err(broken)?;
+        let template = tokenizer.pair_template().map_err(broken)?;
+        let prefix = tokenizer.tokens(&model.manifest.input.prefix).map_err(broken)?.ids;
         Ok(Self {
             model,
+            tokenizer,
             template,
             prefix,
         })

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::document::Document;
 use super::language::language;
-use super::tokenize::Tokens;
 use super::window::windows;
 use super::{Pipeline, PipelineError};
 use crate::article::{Article, InputError, Language, Task};
@@ -89,9 +88,12 @@ impl Pipeline {
             Vec::new()
         };
 
-        let document = Document::new(&self.model.tokenizer, article.title.as_deref(), &article.text)?;
-        if document.tokens.is_empty() {
-            return Err(InputError::Unreadable.into());
+        let document = Document::new(&self.tokenizer, article.title.as_deref(), &article.text)?;
+        if self.tokenizer.is_blank(&document.tokens) {
+            return Err(InputError::Unreadable {
+                param: "text".to_owned(),
+            }
+            .into());
         }
 
         let mut sequences = Vec::new();
@@ -173,19 +175,19 @@ impl Pipeline {
         let mut targets = Vec::with_capacity(article.targets.len());
         for (index, target) in article.targets.iter().enumerate() {
             let param = format!("targets[{index}]");
-            let ids = Tokens::of(&self.model.tokenizer, target.trim())?.ids;
-            if ids.is_empty() {
-                return Err(InputError::Empty { param }.into());
+            let tokens = self.tokenizer.tokens(target.trim())?;
+            if self.tokenizer.is_blank(&tokens) {
+                return Err(InputError::Unreadable { param }.into());
             }
-            if ids.len() > max {
+            if tokens.len() > max {
                 return Err(InputError::TooManyTokens {
                     param,
-                    found: ids.len(),
+                    found: tokens.len(),
                     max,
                 }
                 .into());
             }
-            targets.push(ids);
+            targets.push(tokens.ids);
         }
         Ok(targets)
     }

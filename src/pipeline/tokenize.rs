@@ -1,5 +1,6 @@
 //! Text to token ids, and the shape of the sequences that the tokenizer's own template makes of them.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use tokenizers::{Encoding, Tokenizer};
@@ -15,19 +16,66 @@ pub struct Tokens {
     pub offsets: Vec<Range<usize>>,
 }
 
-impl Tokens {
-    /// All of `text`, however long.
-    pub fn of(tokenizer: &Tokenizer, text: &str) -> Result<Self, PipelineError> {
-        let encoding = tokenizer
+/// A tokenizer for foreign text.
+#[derive(Debug)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    /// Ids that mean something to the encoder beside text: `<s>`, `</s>`, `<pad>`, `<mask>` and the like.
+    special: HashSet<u32>,
+    unknown: u32,
+    blank: HashSet<u32>,
+}
+
+impl TextTokenizer {
+    pub fn new(tokenizer: Tokenizer) -> Result<Self, PipelineError> {
+        let unknown = ["<unk>", "[UNK]"]
+            .iter()
+            .find_map(|name| tokenizer.token_to_id(name))
+            .ok_or_else(|| PipelineError::Tokenizer("it has neither <unk> nor [UNK]".to_owned()))?;
+        let added = tokenizer.get_added_tokens_decoder();
+        let special = added
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut own = Self {
+            tokenizer,
+            special,
+            unknown,
+            blank: HashSet::from([unknown]),
+        };
+        let blank = own.tokens(" ")?.ids;
+        own.blank.extend(blank);
+        Ok(own)
+    }
+
+    /// All of `text`, however long. An article that contains the characters "</s>" must not end its own sequence: the
+    /// loader has the tokenizer read them as text, and where its vocabulary holds them as a piece of text too (as
+    /// SentencePiece's does), that piece counts as unknown.
+    pub fn tokens(&self, text: &str) -> Result<Tokens, PipelineError> {
+        let encoding = self
+            .tokenizer
             .encode(text, false)
             .map_err(|error| PipelineError::Tokenizer(error.to_string()))?;
-        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
-        Ok(Self {
-            ids: encoding.get_ids().to_vec(),
-            offsets,
+        let guarded = |&id: &u32| if self.special.contains(&id) { self.unknown } else { id };
+        Ok(Tokens {
+            ids: encoding.get_ids().iter().map(guarded).collect(),
+            offsets: encoding.get_offsets().iter().map(|&(start, end)| start..end).collect(),
         })
     }
 
+    /// Whether there is nothing to read: white space and what the vocabulary doesn't know.
+    #[must_use]
+    pub fn is_blank(&self, tokens: &Tokens) -> bool {
+        tokens.ids.iter().all(|id| self.blank.contains(id))
+    }
+
+    pub fn pair_template(&self) -> Result<PairTemplate, PipelineError> {
+        PairTemplate::of(&self.tokenizer)
+    }
+}
+
+impl Tokens {
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -50,7 +98,7 @@ pub struct PairTemplate {
 
 impl PairTemplate {
     /// Learned from the tokenizer itself: two placeholders go through its post-processor.
-    pub fn of(tokenizer: &Tokenizer) -> Result<Self, PipelineError> {
+    fn of(tokenizer: &Tokenizer) -> Result<Self, PipelineError> {
         const FIRST: u32 = u32::MAX - 1;
         const SECOND: u32 = u32::MAX;
         let placeholder = |id| {

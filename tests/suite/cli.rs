@@ -1,0 +1,140 @@
+//! `tasnif classify` and `tasnif bench` as a user runs them.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use super::common::{repository, texts};
+
+fn tasnif(args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tasnif"))
+        .args(args)
+        .env("TASNIF_MODELS", repository("models"))
+        .env("TASNIF_MODEL", "tiny")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // A program that refuses its flags may be gone before it reads.
+    let _ = child.stdin.take().expect("a pipe").write_all(input);
+    child.wait_with_output().expect("it ends")
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn a_pipe_gets_json() {
+    let text = &texts()[4];
+    let verdict = json(&tasnif(
+        &["classify", "--target", "الأمن", "--target", "oil", "--evidence"],
+        text.as_bytes(),
+    ));
+    assert_eq!(verdict["model"]["name"], "tiny");
+    assert_eq!(verdict["language"]["code"], "ar");
+    assert_eq!(verdict["stance"][1]["target"], "oil");
+    assert_eq!(verdict["usage"]["truncated"], false);
+
+    let verdict = json(&tasnif(
+        &["classify", "--json", "--task", "topics", "--top-k", "2", "-"],
+        text.as_bytes(),
+    ));
+    assert_eq!(verdict["topics"].as_array().map(Vec::len), Some(2));
+    assert!(verdict.get("stance").is_none());
+}
+
+#[test]
+fn a_json_file_is_an_article_object() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("article.json");
+    std::fs::write(&file, r#"{"id": "a1", "text": "Oil prices rose.", "targets": ["oil"]}"#).expect("written");
+    let verdict = json(&tasnif(&["classify", file.to_str().expect("a path")], b""));
+    assert_eq!(
+        (&verdict["id"], &verdict["stance"][0]["target"]),
+        (&"a1".into(), &"oil".into())
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_and_named() {
+    for (args, input, expected) in [
+        (vec!["classify"], &b" \n"[..], "text is empty"),
+        (vec!["classify"], b"caf\xe9", "not UTF-8 from byte 3"),
+        (vec!["classify", "no/such/file.txt"], b"", "no/such/file.txt"),
+        (vec!["classify", "--model", "nothing"], b"x", "nothing"),
+        (vec!["classify", "--target", " "], b"x", "targets[0]"),
+        (vec!["classify", "--task", "sentiment"], b"x", "sentiment"),
+        (vec!["bench", "no/such/file.jsonl"], b"", "no/such/file.jsonl"),
+    ] {
+        let output = tasnif(&args, input);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{args:?}");
+        assert!(message.contains(expected), "{args:?}: {message}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn bench_reports_what_it_measured() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("articles.jsonl");
+    let lines: String = texts()
+        .iter()
+        .map(|text| format!("{}\n", serde_json::json!({"text": text, "source": "x"})))
+        .collect();
+    std::fs::write(&file, lines).expect("written");
+    let file = file.to_str().expect("a path");
+
+    let report = json(&tasnif(&["bench", "--json", file], b""));
+    assert_eq!(report["articles"], 5);
+    for figure in [
+        "/saturated/articles_per_s",
+        "/saturated/tokens_per_s",
+        "/saturated/latency/p99_ms",
+        "/alone/p50_ms",
+        "/peak_memory_mb",
+    ] {
+        let value = report.pointer(figure).and_then(Value::as_f64);
+        assert!(value.is_some_and(|value| value > 0.0), "{figure}: {report}");
+    }
+    let table = tasnif(&["bench", file], b"");
+    assert!(String::from_utf8_lossy(&table.stdout).contains("articles/s"));
+
+    std::fs::write(dir.path().join("bad.jsonl"), "{\"text\": \"x\"}\n{\"text\": 5}\n").expect("written");
+    let bad = tasnif(&["bench", dir.path().join("bad.jsonl").to_str().expect("a path")], b"");
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("line 2"));
+}
+
+/// On a terminal the answer is a table. `script` gives a program one.
+#[test]
+fn a_terminal_gets_a_table() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("article.txt");
+    std::fs::write(&file, &texts()[4]).expect("written");
+    let command = format!(
+        "{} classify --evidence --target 'الأمن السيبراني' {}",
+        env!("CARGO_BIN_EXE_tasnif"),
+        file.display()
+    );
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("TASNIF_MODELS", repository("models"))
+        .env("TASNIF_MODEL", "tiny")
+        .stdin(Stdio::null())
+        .output()
+        .expect("script (util-linux) runs");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{table}");
+    assert!(
+        table.contains("Topics") && table.contains('█') && table.contains("Stance: "),
+        "{table}"
+    );
+    // Foreign text stands in isolates, and nothing stands behind it on its line.
+    for line in table.lines().filter(|line| line.contains('\u{2068}')) {
+        assert!(line.trim_end().ends_with('\u{2069}'), "{line}");
+    }
+}

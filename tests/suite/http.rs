@@ -1,0 +1,318 @@
+//! The routes, called in process: what is answered, and how each bad request is refused.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tasnif::article::Article;
+use tasnif::batcher::Settings;
+use tasnif::http::{Limits, Service, router};
+use tower::ServiceExt;
+
+use super::common::{SETTINGS, alone, assert_close, batcher, texts, tiny};
+
+const LIMITS: Limits = Limits {
+    body_bytes: 64 << 10,
+    articles: 8,
+};
+
+fn service(settings: Settings) -> Arc<Service> {
+    let service = Arc::new(Service::new(LIMITS));
+    service.ready(batcher(settings));
+    service
+}
+
+async fn send(service: &Arc<Service>, request: Request<Body>) -> (StatusCode, header::HeaderMap, Value) {
+    let response = router(Arc::clone(service)).oneshot(request).await.expect("an answer");
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.expect("a body").to_bytes();
+    let value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("not JSON: {error}: {bytes:?}"));
+    (parts.status, parts.headers, value)
+}
+
+fn post(body: impl Into<Body>) -> Request<Body> {
+    Request::post("/v1/classify")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .expect("a request")
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).expect("a request")
+}
+
+#[tokio::test]
+async fn one_article_and_many_get_the_same_verdicts_in_order() {
+    let service = service(SETTINGS);
+    let articles: Vec<Value> = texts()
+        .iter()
+        .enumerate()
+        .map(|(index, text)| json!({"id": format!("a{index}"), "text": text, "targets": ["أمن", "oil"], "evidence": true}))
+        .collect();
+    let (status, _, many) = send(&service, post(json!({"articles": articles}).to_string())).await;
+    assert_eq!(status, StatusCode::OK);
+    let verdicts = many["verdicts"].as_array().expect("verdicts");
+    assert_eq!(verdicts.len(), articles.len());
+    for (article, verdict) in articles.into_iter().zip(verdicts) {
+        let (status, _, one) = send(&service, post(article.to_string())).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(one["id"], article["id"]);
+        assert_close(&one, verdict, 1e-4);
+        let article = Article::from_json(article).expect("an article");
+        assert_close(&one, &json!(alone(&tiny(), &article)), 1e-4);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_article_among_good_ones_is_an_error_in_its_place() {
+    let service = service(SETTINGS);
+    let articles = json!([{"id": "good", "text": "Oil."}, {"id": "bad", "text": " "}, 7, {"text": "x", "txt": 1}, {"text": "Gas."}]);
+    let (status, _, value) = send(&service, post(json!({"articles": articles}).to_string())).await;
+    assert_eq!(status, StatusCode::OK);
+    let verdicts = value["verdicts"].as_array().expect("verdicts");
+    assert_eq!(verdicts[0]["id"], "good");
+    assert_eq!(
+        (&verdicts[1]["id"], &verdicts[1]["error"]["code"]),
+        (&json!("bad"), &json!("text_empty"))
+    );
+    assert_eq!(verdicts[2]["error"]["code"], "field_invalid");
+    assert_eq!(verdicts[3]["error"]["param"], "txt");
+    assert!(verdicts[4]["topics"].is_array());
+}
+
+#[tokio::test]
+async fn every_bad_request_is_refused_with_code_and_parameter() {
+    struct Case {
+        body: Vec<u8>,
+        status: u16,
+        code: &'static str,
+        param: Option<&'static str>,
+    }
+    let case = |body: &str, status, code, param| Case {
+        body: body.as_bytes().to_vec(),
+        status,
+        code,
+        param,
+    };
+    let many = |count: usize| json!({"articles": vec![json!({"text": "x"}); count]}).to_string();
+    let targets = |targets: Vec<String>| json!({"text": "x", "targets": targets}).to_string();
+    let cases = [
+        case(r#"{"text": ""}"#, 422, "text_empty", Some("text")),
+        case(r#"{"text": " \n\t "}"#, 422, "text_empty", Some("text")),
+        case(r#"{"text": "\u0000\u0001"}"#, 422, "text_unreadable", Some("text")),
+        case(r#"{}"#, 422, "field_missing", Some("text")),
+        case(r#"{"text": null}"#, 422, "field_missing", Some("text")),
+        case(r#"{"text": 5}"#, 422, "field_invalid", Some("text")),
+        case(r#"{"text": ["x"]}"#, 422, "field_invalid", Some("text")),
+        case(r#"{"text": "x", "title": {}}"#, 422, "field_invalid", Some("title")),
+        case(
+            r#"{"text": "x", "targets": "y"}"#,
+            422,
+            "field_invalid",
+            Some("targets"),
+        ),
+        case(
+            r#"{"text": "x", "targets": ["y", 1]}"#,
+            422,
+            "field_invalid",
+            Some("targets[1]"),
+        ),
+        case(r#"{"text": "x", "top_k": -1}"#, 422, "field_invalid", Some("top_k")),
+        case(
+            r#"{"text": "x", "threshold": "high"}"#,
+            422,
+            "field_invalid",
+            Some("threshold"),
+        ),
+        case(
+            r#"{"text": "x", "threshold": 2}"#,
+            422,
+            "field_invalid",
+            Some("threshold"),
+        ),
+        case(
+            r#"{"text": "x", "evidence": "yes"}"#,
+            422,
+            "field_invalid",
+            Some("evidence"),
+        ),
+        case(r#"{"text": "x", "body": "y"}"#, 422, "field_invalid", Some("body")),
+        case(
+            r#"{"text": "x", "tasks": ["sentiment"]}"#,
+            422,
+            "task_unknown",
+            Some("tasks[0]"),
+        ),
+        case(r#"{"text": "x", "tasks": []}"#, 422, "field_invalid", Some("tasks")),
+        case(
+            r#"{"text": "x", "topics": ["gossip"]}"#,
+            422,
+            "topic_unknown",
+            Some("topics[0]"),
+        ),
+        case(r#"{"text": "x", "model": "gpt"}"#, 404, "model_unknown", Some("model")),
+        case(&targets(vec!["t".into(); 17]), 422, "targets_too_many", Some("targets")),
+        case(
+            &targets(vec!["t".repeat(301)]),
+            422,
+            "target_too_long",
+            Some("targets[0]"),
+        ),
+        case(&targets(vec!["  ".into()]), 422, "target_empty", Some("targets[0]")),
+        case("[]", 422, "field_invalid", Some("article")),
+        case("7", 422, "field_invalid", Some("article")),
+        case(r#"{"articles": []}"#, 422, "articles_empty", Some("articles")),
+        case(r#"{"articles": {}}"#, 422, "field_invalid", Some("articles")),
+        case(
+            r#"{"articles": [], "model": "tiny"}"#,
+            422,
+            "field_invalid",
+            Some("model"),
+        ),
+        case(&many(9), 422, "articles_too_many", Some("articles")),
+        case("", 400, "json_malformed", None),
+        case(r#"{"text": "x""#, 400, "json_malformed", None),
+        case(r#"{"text": "\ud800"}"#, 400, "json_malformed", None),
+        case(&"[".repeat(10_000), 400, "json_malformed", None),
+        case(
+            &json!({"text": "x".repeat(70_000)}).to_string(),
+            413,
+            "body_too_large",
+            None,
+        ),
+        Case {
+            body: b"{\"text\": \"\xff\xfe\"}".to_vec(),
+            status: 400,
+            code: "utf8_invalid",
+            param: None,
+        },
+    ];
+    let service = service(SETTINGS);
+    for case in cases {
+        let shown = String::from_utf8_lossy(&case.body[..case.body.len().min(60)]).into_owned();
+        let (status, _, value) = send(&service, post(case.body)).await;
+        let error = &value["error"];
+        assert_eq!(
+            (status.as_u16(), error["code"].as_str(), error["param"].as_str()),
+            (case.status, Some(case.code), case.param),
+            "{shown}: {value}"
+        );
+        assert!(
+            error["message"].as_str().is_some_and(|message| message.len() > 10),
+            "{shown}: {value}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_limited_too() {
+    let chunks = (0..100).map(|_| Ok::<_, std::io::Error>(axum::body::Bytes::from(vec![b' '; 1024])));
+    let body = Body::from_stream(futures_util::stream::iter(chunks));
+    let (status, _, value) = send(&service(SETTINGS), post(body)).await;
+    assert_eq!(
+        (status.as_u16(), value["error"]["code"].as_str()),
+        (413, Some("body_too_large"))
+    );
+}
+
+#[tokio::test]
+async fn media_types_routes_and_methods() {
+    let service = service(SETTINGS);
+    for (media_type, expected) in [
+        (Some("application/json; charset=utf-8"), 200),
+        (Some("APPLICATION/JSON"), 200),
+        (None, 200),
+        (Some("text/plain"), 415),
+        (Some("application/x-www-form-urlencoded"), 415),
+    ] {
+        let mut request = post(r#"{"text": "Oil."}"#);
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        if let Some(media_type) = media_type {
+            request
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, media_type.parse().expect("a header"));
+        }
+        let (status, _, value) = send(&service, request).await;
+        assert_eq!(status.as_u16(), expected, "{media_type:?}: {value}");
+    }
+    let (status, _, value) = send(&service, get("/v2/nothing")).await;
+    assert_eq!(
+        (status.as_u16(), value["error"]["code"].as_str()),
+        (404, Some("route_unknown"))
+    );
+    let (status, headers, value) = send(&service, get("/v1/classify")).await;
+    assert_eq!(
+        (status.as_u16(), value["error"]["code"].as_str()),
+        (405, Some("method_not_allowed"))
+    );
+    assert_eq!(headers[header::ALLOW], "POST");
+}
+
+#[tokio::test]
+async fn models_and_topics_are_listed() {
+    let service = service(SETTINGS);
+    let (_, _, models) = send(&service, get("/v1/models")).await;
+    assert_eq!(models["models"][0]["name"], "tiny");
+    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance"]));
+    let (_, _, topics) = send(&service, get("/v1/topics")).await;
+    let topics = topics["topics"].as_array().expect("topics").clone();
+    assert_eq!(topics.len(), 3);
+    assert_eq!(topics[0]["name"]["ar"], "السياسة والحكومة");
+    assert_eq!(topics[0]["iptc"], json!(["medtop:11000000"]));
+}
+
+#[tokio::test]
+async fn live_is_not_ready() {
+    let service = Arc::new(Service::new(LIMITS));
+    assert_eq!(send(&service, get("/health/live")).await.0, StatusCode::OK);
+    for request in [get("/health/ready"), get("/v1/models"), post(r#"{"text": "Oil."}"#)] {
+        let (status, headers, value) = send(&service, request).await;
+        assert_eq!(
+            (status.as_u16(), value["error"]["code"].as_str()),
+            (503, Some("not_ready"))
+        );
+        assert!(headers.contains_key(header::RETRY_AFTER));
+    }
+    service.ready(batcher(SETTINGS));
+    assert_eq!(send(&service, get("/health/ready")).await.0, StatusCode::OK);
+    service.drain();
+    let (status, _, value) = send(&service, get("/health/ready")).await;
+    assert_eq!(
+        (status.as_u16(), value["error"]["code"].as_str()),
+        (503, Some("shutting_down"))
+    );
+}
+
+/// Room for one long article: while it is encoded, others are refused; afterwards they are answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_says_when_to_come_back() {
+    let service = service(Settings {
+        threads: 1,
+        queue_tokens: 1,
+        ..SETTINGS
+    });
+    let long = json!({"text": texts()[4].repeat(5)}).to_string();
+    let busy = tokio::spawn({
+        let service = Arc::clone(&service);
+        async move { send(&service, post(long)).await.0 }
+    });
+    let mut refused = None;
+    while refused.is_none() && !busy.is_finished() {
+        let (status, headers, value) = send(&service, post(r#"{"text": "Oil."}"#)).await;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some((headers, value));
+        }
+    }
+    let (headers, value) = refused.expect("a refusal while the queue was full");
+    assert_eq!(value["error"]["code"], "overloaded");
+    let seconds: u64 = headers[header::RETRY_AFTER]
+        .to_str()
+        .expect("text")
+        .parse()
+        .expect("seconds");
+    assert!((1..600).contains(&seconds), "{seconds}");
+    assert_eq!(busy.await.expect("no panic"), StatusCode::OK);
+    assert_eq!(send(&service, post(r#"{"text": "Oil."}"#)).await.0, StatusCode::OK);
+}

@@ -1,0 +1,9 @@
+mod bundles;
+mod cli;
+mod common;
+mod encoder;
+mod http;
+mod pipeline;
+mod service;
+mod shipped;
+mod tokenizer;
