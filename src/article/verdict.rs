@@ -96,7 +96,8 @@ pub struct StanceScores {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Of title and text, without special tokens and targets.
+    /// Of title and text as one sequence of the model: with its prefix and special tokens, without what overlapping windows
+    /// read twice, without targets.
     pub tokens: usize,
     pub windows: usize,
     /// Always false: long articles are read in windows. Part of the contract for models that can't.

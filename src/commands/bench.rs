@@ -21,7 +21,7 @@ struct Report {
     model: ModelRef,
     threads: usize,
     articles: usize,
-    /// Of title and text, without special tokens and targets.
+    /// As the verdicts count them: each article once.
     tokens: usize,
     windows: usize,
     load_s: f64,

@@ -92,6 +92,11 @@ impl Pipeline {
         &self.model.manifest
     }
 
+    /// What a sequence has beside target and text.
+    fn overhead(&self) -> usize {
+        self.template.len() + self.prefix.len()
+    }
+
     /// Name and version, as each verdict carries them.
     #[must_use]
     pub fn model_ref(&self) -> ModelRef {
@@ -145,7 +150,7 @@ impl Pipeline {
             topics: prepared.asks_topics.then(|| self.topics(prepared, readings)),
             stance: prepared.asks_stance.then(|| self.stance(prepared, readings)),
             usage: Usage {
-                tokens: prepared.document.tokens.len(),
+                tokens: prepared.document.tokens.len() + self.overhead(),
                 windows: prepared.windows,
                 truncated: false,
             },

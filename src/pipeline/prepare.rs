@@ -194,7 +194,7 @@ impl Pipeline {
 
     fn windows(&self, document: &Document, target_tokens: usize) -> Vec<Range<usize>> {
         let sizes = self.manifest().windows;
-        let room = sizes.tokens - self.template.len() - self.prefix.len() - target_tokens;
+        let room = sizes.tokens - self.overhead() - target_tokens;
         windows(document.tokens.len(), &document.sentences, room, sizes.overlap)
     }
 
