@@ -1,4 +1,4 @@
-//! BERT and its kin (RoBERTa, XLM-RoBERTa, CamemBERT) on candle tensors, in f32.
+//! BERT and its kin (RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT) on candle tensors, in f32.
 //!
 //! Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding"; post-norm
 //! layers, exact GELU. candle-transformers' own structs are private and bound to its linear layer and its padding mask,
@@ -7,7 +7,8 @@
 use candle_core::{Device, Module, Tensor};
 use candle_nn::{LayerNorm, Linear};
 
-use super::{BertConfig, EncoderError};
+use super::names::Names;
+use super::{BertConfig, Encoder, EncoderError};
 use crate::weights::{Rows, Weights, WeightsError};
 
 /// An encoder with its weights.
@@ -30,16 +31,15 @@ impl Bert {
             "embeddings.position_embeddings.weight",
             &[config.max_position_embeddings, hidden],
         )?;
-        let types = weights.tensor(
-            "embeddings.token_type_embeddings.weight",
-            &[config.type_vocab_size, hidden],
-        )?;
-        let positions = positions
-            .narrow(0, config.first_position(), config.max_tokens())?
-            .broadcast_add(&types.narrow(0, 0, 1)?)?;
+        let mut positions = positions.narrow(0, config.first_position(), config.max_tokens())?;
+        let names = Names::of(&config.model_type);
+        if let Some(types) = names.token_types {
+            let types = weights.tensor(types, &[config.type_vocab_size, hidden])?;
+            positions = positions.broadcast_add(&types.narrow(0, 0, 1)?)?;
+        }
         let norm = layer_norm(weights, "embeddings.LayerNorm", &config)?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::load(&config, weights, &format!("encoder.layer.{index}")))
+            .map(|index| Layer::load(&config, weights, &names, index))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             config,
@@ -55,23 +55,10 @@ impl Bert {
         &self.config
     }
 
-    /// The layers in order; [`Bert::encode`] is [`Bert::embed`] followed by each of them.
+    /// The layers in order; [`Encoder::encode`] is [`Bert::embed`] followed by each of them.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.layers
-    }
-
-    /// Hidden states of the last layer, `[tokens of all sequences, hidden]`, sequence behind sequence.
-    ///
-    /// # Errors
-    /// A sequence longer than the positions, a token id outside of the table.
-    pub fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
-        let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
-        let mut states = self.embed(sequences)?;
-        for layer in &self.layers {
-            states = layer.forward(&states, &lengths)?;
-        }
-        Ok(states)
     }
 
     /// Word, position and type embeddings, normalised: what the first layer reads.
@@ -101,6 +88,25 @@ impl Bert {
     }
 }
 
+impl Encoder for Bert {
+    fn hidden_size(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    fn max_tokens(&self) -> usize {
+        self.config.max_tokens()
+    }
+
+    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
+        let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
+        let mut states = self.embed(sequences)?;
+        for layer in &self.layers {
+            states = layer.forward(&states, &lengths)?;
+        }
+        Ok(states)
+    }
+}
+
 /// One transformer layer: self-attention and feed-forward, each with a residual and a LayerNorm behind it.
 #[derive(Debug)]
 pub struct Layer {
@@ -115,18 +121,19 @@ pub struct Layer {
 }
 
 impl Layer {
-    fn load(config: &BertConfig, weights: &Weights, prefix: &str) -> Result<Self, WeightsError> {
+    fn load(config: &BertConfig, weights: &Weights, names: &Names, index: usize) -> Result<Self, WeightsError> {
         let hidden = config.hidden_size;
+        let prefix = format!("{}.{index}", names.layers);
         let linear =
             |name: &str, inputs: usize, outputs: usize| linear(weights, &format!("{prefix}.{name}"), inputs, outputs);
+        let norm = |name: &str| layer_norm(weights, &format!("{prefix}.{name}"), config);
 
         let heads = config.num_attention_heads;
         let scale = 1.0 / ((hidden / heads) as f64).sqrt();
-        let parts = ["query", "key", "value"].map(|part| format!("{prefix}.attention.self.{part}"));
         let tensor = |suffix: &str, shape: &[usize]| -> Result<Tensor, WeightsError> {
-            let [query, key, value] = parts
-                .each_ref()
-                .map(|part| weights.tensor(&format!("{part}.{suffix}"), shape));
+            let [query, key, value] = names
+                .query_key_value
+                .map(|part| weights.tensor(&format!("{prefix}.{part}.{suffix}"), shape));
             Ok(Tensor::cat(&[(query? * scale)?, key?, value?], 0)?)
         };
         let query_key_value = Linear::new(tensor("weight", &[hidden, hidden])?, Some(tensor("bias", &[hidden])?));
@@ -134,11 +141,11 @@ impl Layer {
         Ok(Self {
             heads,
             query_key_value,
-            attention_output: linear("attention.output.dense", hidden, hidden)?,
-            attention_norm: layer_norm(weights, &format!("{prefix}.attention.output.LayerNorm"), config)?,
-            intermediate: linear("intermediate.dense", hidden, config.intermediate_size)?,
-            output: linear("output.dense", config.intermediate_size, hidden)?,
-            output_norm: layer_norm(weights, &format!("{prefix}.output.LayerNorm"), config)?,
+            attention_output: linear(names.attention_output, hidden, hidden)?,
+            attention_norm: norm(names.attention_norm)?,
+            intermediate: linear(names.intermediate, hidden, config.intermediate_size)?,
+            output: linear(names.output, config.intermediate_size, hidden)?,
+            output_norm: norm(names.output_norm)?,
         })
     }
 

@@ -7,7 +7,9 @@ use serde::Deserialize;
 pub enum ConfigError {
     #[error("not a Hugging Face model configuration: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("model_type {0:?} is not served; bert, roberta, xlm-roberta and camembert are")]
+    #[error(
+        "model_type {0:?} is not served; bert, roberta, xlm-roberta, camembert, distilbert, deberta-v2 and modernbert are"
+    )]
     Architecture(String),
     #[error("hidden_act {0:?} is not served; gelu (the exact one, by erf) is")]
     Activation(String),
@@ -17,21 +19,35 @@ pub enum ConfigError {
     Dimensions(String),
 }
 
-/// The shape of a BERT-like encoder.
+/// The architecture that a config.json names.
+pub fn model_type(json: &[u8]) -> Result<String, ConfigError> {
+    #[derive(Deserialize)]
+    struct Named {
+        model_type: String,
+    }
+    let named: Named = serde_json::from_slice(json)?;
+    Ok(named.model_type)
+}
+
+/// The shape of a BERT-like encoder. The aliases are DistilBERT's.
 #[derive(Debug, Clone, Deserialize)]
 pub struct BertConfig {
     pub model_type: String,
     pub vocab_size: usize,
+    #[serde(alias = "dim")]
     pub hidden_size: usize,
+    #[serde(alias = "n_layers")]
     pub num_hidden_layers: usize,
+    #[serde(alias = "n_heads")]
     pub num_attention_heads: usize,
+    #[serde(alias = "hidden_dim")]
     pub intermediate_size: usize,
     pub max_position_embeddings: usize,
     #[serde(default = "one_token_type")]
     pub type_vocab_size: usize,
     #[serde(default = "bert_epsilon")]
     pub layer_norm_eps: f64,
-    #[serde(default = "gelu")]
+    #[serde(default = "gelu", alias = "activation")]
     pub hidden_act: String,
     pub pad_token_id: Option<usize>,
     pub position_embedding_type: Option<String>,
@@ -99,7 +115,7 @@ impl BertConfig {
     #[must_use]
     pub fn first_position(&self) -> usize {
         match self.model_type.as_str() {
-            "bert" => 0,
+            "bert" | "distilbert" => 0,
             _ => self.pad_token_id.unwrap_or(1).saturating_add(1),
         }
     }

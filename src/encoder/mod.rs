@@ -1,20 +1,30 @@
 //! The transformer encoder: token ids in, one hidden state per token out.
 //!
-//! Sequences of a batch lie one behind the other without padding (`[tokens, hidden]`). The linear layers, LayerNorm and
-//! GELU see one long matrix; attention runs within each sequence. So a sequence is computed the same way alone and in any
-//! company, and nothing is ever computed for a padding token.
+//! BERT and its kin are ours ([`Bert`]): sequences of a batch lie one behind the other without padding (`[tokens, hidden]`).
+//! The linear layers, LayerNorm and GELU see one long matrix; attention runs within each sequence. So a sequence is computed
+//! the same way alone and in any company, and nothing is ever computed for a padding token. Every other architecture is
+//! candle-transformers', one sequence at a time, for the same reason ([`stock`]).
 
 mod bert;
 mod config;
+mod names;
+pub mod stock;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use candle_core::Tensor;
 
 pub use bert::{Bert, Layer};
-pub use config::{BertConfig, ConfigError};
+pub use config::{BertConfig, ConfigError, model_type};
 
-use crate::weights::WeightsError;
+use crate::weights::{Weights, WeightsError};
 
 /// Why an encoder can't be built or can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error("a sequence of {length} tokens doesn't fit the encoder's {max} positions")]
@@ -23,4 +33,30 @@ pub enum EncoderError {
     TokenId { id: u32, rows: usize },
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What all architectures have in common.
+pub trait Encoder: Debug + Send + Sync {
+    /// The size of a hidden state.
+    fn hidden_size(&self) -> usize;
+
+    /// The longest sequence.
+    fn max_tokens(&self) -> usize;
+
+    /// Hidden states of the last layer, `[tokens of all sequences, hidden]`, sequence behind sequence.
+    ///
+    /// # Errors
+    /// A sequence longer than the positions, a token id outside of the table.
+    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError>;
+}
+
+/// The encoder that a config.json describes.
+pub fn load(config: &[u8], weights: &Arc<Weights>) -> Result<Box<dyn Encoder>, EncoderError> {
+    match model_type(config)?.as_str() {
+        "bert" | "roberta" | "xlm-roberta" | "camembert" | "distilbert" => {
+            let config = BertConfig::parse(config)?;
+            Ok(Box::new(Bert::load(config, weights)?))
+        }
+        other => stock::load(other, config, weights),
+    }
 }

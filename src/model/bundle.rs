@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
-use super::{Head, Manifest, Model, ModelError, PairHead};
-use crate::encoder::{Bert, BertConfig};
+use super::head::{Classifier, MeanHead};
+use super::hugging_face::ClassifierConfig;
+use super::{Head, Manifest, Model, ModelError, PairHead, manifest};
+use crate::encoder;
 use crate::weights::Weights;
 
 pub(super) const MANIFEST: &str = "tasnif.toml";
@@ -19,7 +22,7 @@ pub fn resolve(models: &Path, name: &str) -> Result<PathBuf, ModelError> {
     let candidates = [models.join(name), PathBuf::from(name)];
     candidates
         .iter()
-        .find(|dir| dir.join(MANIFEST).is_file())
+        .find(|dir| dir.join(MANIFEST).is_file() || dir.join(CONFIG).is_file())
         .cloned()
         .ok_or_else(|| ModelError::Unknown {
             name: name.to_owned(),
@@ -28,35 +31,66 @@ pub fn resolve(models: &Path, name: &str) -> Result<PathBuf, ModelError> {
 }
 
 pub(super) fn load(dir: &Path) -> Result<(Model, Tokenizer), ModelError> {
-    let manifest_path = dir.join(MANIFEST);
-    let text = read(&manifest_path, "every bundle has one, see models/README.md")?;
-    let manifest = std::str::from_utf8(&text)
-        .map_err(|error| error.to_string())
-        .and_then(Manifest::parse)
-        .map_err(|message| ModelError::Manifest {
-            path: manifest_path.clone(),
-            message,
-        })?;
+    let config_path = dir.join(CONFIG);
+    let config = read(&config_path, "every bundle has one, as Hugging Face writes it")?;
+    let written = read_manifest(dir)?;
 
     // Hashing, reading the vocabulary and expanding the layers take about as long as each other and share nothing.
     let (checked, (tokenizer, built)) = rayon::join(
-        || check_hashes(dir, &manifest),
-        || rayon::join(|| load_tokenizer(dir), || build(dir, &manifest)),
+        || written.as_ref().map_or(Ok(()), |manifest| check_hashes(dir, manifest)),
+        || {
+            rayon::join(
+                || load_tokenizer(dir),
+                || {
+                    let weights = Arc::new(Weights::open(dir)?);
+                    let encoder = encoder::load(&config, &weights).map_err(|source| ModelError::Encoder {
+                        path: config_path.clone(),
+                        source,
+                    })?;
+                    Ok::<_, ModelError>((weights, encoder))
+                },
+            )
+        },
     );
     checked?;
     let tokenizer = tokenizer?;
-    let (encoder, topics, stance) = built?;
+    let (weights, encoder) = built?;
 
-    if manifest.windows.tokens > encoder.config().max_tokens() {
-        return Err(ModelError::Manifest {
-            path: manifest_path,
-            message: format!(
-                "[windows] tokens = {}, but the encoder has {} positions",
-                manifest.windows.tokens,
-                encoder.config().max_tokens()
-            ),
-        });
+    let wrong = |path: &Path, message: String| ModelError::Manifest {
+        path: path.to_path_buf(),
+        message,
+    };
+    let classifier = ClassifierConfig::parse(&config).map_err(|message| wrong(&config_path, message))?;
+    let manifest = match written {
+        Some(manifest) => manifest,
+        None => classifier
+            .manifest(&folder_name(dir), encoder.max_tokens())
+            .map_err(|message| wrong(&config_path, message))?,
+    };
+    if manifest.windows.tokens > encoder.max_tokens() {
+        let message = format!(
+            "[windows] tokens = {}, but the encoder has {} positions",
+            manifest.windows.tokens,
+            encoder.max_tokens()
+        );
+        return Err(wrong(&dir.join(MANIFEST), message));
     }
+
+    let hidden = encoder.hidden_size();
+    let topics = match &manifest.topics {
+        None => None,
+        Some(topics) => Some(match topics.head {
+            manifest::Head::Mean => Head::Mean(MeanHead::load(&weights, "topics", hidden, topics.labels.len())?),
+            manifest::Head::Classifier => {
+                let shape = classifier.shape().map_err(|message| wrong(&config_path, message))?;
+                Head::Classifier(Classifier::load(&weights, shape, hidden, topics.labels.len())?)
+            }
+        }),
+    };
+    let stance = match &manifest.stance {
+        None => None,
+        Some(_) => Some(PairHead::load(&weights, "stance", hidden)?),
+    };
     let model = Model {
         dir: dir.to_path_buf(),
         manifest,
@@ -65,6 +99,28 @@ pub(super) fn load(dir: &Path) -> Result<(Model, Tokenizer), ModelError> {
         stance,
     };
     Ok((model, tokenizer))
+}
+
+/// The bundle's own manifest; an ordinary Hugging Face model has none.
+fn read_manifest(dir: &Path) -> Result<Option<Manifest>, ModelError> {
+    let path = dir.join(MANIFEST);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = read(&path, "make it readable")?;
+    std::str::from_utf8(&text)
+        .map_err(|error| error.to_string())
+        .and_then(Manifest::parse)
+        .map(Some)
+        .map_err(|message| ModelError::Manifest { path, message })
+}
+
+/// What a model without a name of its own is called: its folder.
+fn folder_name(dir: &Path) -> String {
+    let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    absolute
+        .file_name()
+        .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>, ModelError> {
@@ -116,29 +172,4 @@ fn load_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
         })?
         .with_padding(None);
     Ok(tokenizer)
-}
-
-type Parts = (Bert, Option<Head>, Option<PairHead>);
-
-fn build(dir: &Path, manifest: &Manifest) -> Result<Parts, ModelError> {
-    let path = dir.join(CONFIG);
-    let json = read(&path, "every bundle has one, as Hugging Face writes it")?;
-    let config = BertConfig::parse(&json).map_err(|source| ModelError::Config { path, source })?;
-    let hidden = config.hidden_size;
-    let weights = Weights::open(dir)?;
-    let encoder = Bert::load(config, &weights).map_err(|source| ModelError::Encoder {
-        dir: dir.to_path_buf(),
-        source,
-    })?;
-    let topics = manifest
-        .topics
-        .as_ref()
-        .map(|topics| Head::load(&weights, "topics", hidden, topics.labels.len()))
-        .transpose()?;
-    let stance = manifest
-        .stance
-        .as_ref()
-        .map(|_| PairHead::load(&weights, "stance", hidden))
-        .transpose()?;
-    Ok((encoder, topics, stance))
 }

@@ -1,19 +1,51 @@
-//! The linear heads on the encoder's hidden states.
+//! The heads on the encoder's hidden states: what turns one sequence into logits.
+
+use std::ops::Range;
 
 use candle_core::{Module, Tensor};
-use candle_nn::Linear;
+use candle_nn::{LayerNorm, Linear};
 
+use super::hugging_face::{Activation, ClassifierShape, Pooling};
 use crate::weights::{Weights, WeightsError};
+
+/// What a head says of one sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logits {
+    /// One a label.
+    pub logits: Vec<f32>,
+    /// Each text token's share of each logit; `None` where the head is no sum over tokens.
+    pub shares: Option<Vec<Vec<f32>>>,
+}
+
+/// A head over labels.
+#[derive(Debug)]
+pub enum Head {
+    Mean(MeanHead),
+    Classifier(Classifier),
+}
+
+impl Head {
+    /// `states` `[tokens, hidden]` of one sequence, of which `text` are the text proper.
+    pub fn apply(&self, states: &Tensor, text: &Range<usize>) -> Result<Logits, candle_core::Error> {
+        match self {
+            Self::Mean(head) => head.apply(&states.narrow(0, text.start, text.len())?),
+            Self::Classifier(head) => Ok(Logits {
+                logits: head.apply(states)?,
+                shares: None,
+            }),
+        }
+    }
+}
 
 /// A linear head on mean-pooled states. Linear and mean commute, so the head is applied to each token and the mean taken
 /// afterwards: a token's row, divided by their number, is its exact share of the logit.
 #[derive(Debug)]
-pub struct Head {
+pub struct MeanHead {
     linear: Linear,
     bias: Vec<f32>,
 }
 
-impl Head {
+impl MeanHead {
     /// Reads `NAME.weight` `[labels, hidden]` and `NAME.bias` `[labels]`.
     pub fn load(weights: &Weights, name: &str, hidden: usize, labels: usize) -> Result<Self, WeightsError> {
         let weight = weights.tensor(&format!("{name}.weight"), &[labels, hidden])?;
@@ -24,8 +56,7 @@ impl Head {
         })
     }
 
-    /// `states` `[tokens, hidden]` → the logits `[labels]` and the tokens' shares of them `[tokens][labels]`.
-    pub fn apply(&self, states: &Tensor) -> Result<(Vec<f32>, Vec<Vec<f32>>), candle_core::Error> {
+    fn apply(&self, states: &Tensor) -> Result<Logits, candle_core::Error> {
         let tokens = states.dim(0)?;
         let shares: Vec<Vec<f32>> = (self.linear.forward(states)? / tokens as f64)?.to_vec2()?;
         let mut logits = self.bias.clone();
@@ -34,7 +65,65 @@ impl Head {
                 *logit += share;
             }
         }
-        Ok((logits, shares))
+        Ok(Logits {
+            logits,
+            shares: Some(shares),
+        })
+    }
+}
+
+/// Hugging Face's sequence classification head: a pooled state through a dense layer, its activation, perhaps a norm, and a
+/// linear layer.
+#[derive(Debug)]
+pub struct Classifier {
+    shape: ClassifierShape,
+    dense: Linear,
+    norm: Option<LayerNorm>,
+    output: Linear,
+}
+
+impl Classifier {
+    /// Reads the tensors that `shape` names.
+    pub fn load(weights: &Weights, shape: ClassifierShape, hidden: usize, labels: usize) -> Result<Self, WeightsError> {
+        let linear = |name: &str, outputs: usize| -> Result<Linear, WeightsError> {
+            let weight = weights.tensor(&format!("{name}.weight"), &[outputs, hidden])?;
+            let bias = format!("{name}.bias");
+            let bias = weights
+                .shape(&bias)
+                .map(|_| weights.tensor(&bias, &[outputs]))
+                .transpose()?;
+            Ok(Linear::new(weight, bias))
+        };
+        let norm = shape
+            .norm
+            .map(|name| -> Result<LayerNorm, WeightsError> {
+                let weight = weights.tensor(&format!("{name}.weight"), &[hidden])?;
+                Ok(LayerNorm::new_no_bias(weight, shape.norm_epsilon))
+            })
+            .transpose()?;
+        Ok(Self {
+            dense: linear(shape.dense, hidden)?,
+            output: linear(shape.output, labels)?,
+            norm,
+            shape,
+        })
+    }
+
+    fn apply(&self, states: &Tensor) -> Result<Vec<f32>, candle_core::Error> {
+        let pooled = match self.shape.pooling {
+            Pooling::First => states.narrow(0, 0, 1)?,
+            Pooling::Mean => states.mean_keepdim(0)?,
+        };
+        let dense = self.dense.forward(&pooled)?;
+        let mut state = match self.shape.activation {
+            Activation::Tanh => dense.tanh()?,
+            Activation::Relu => dense.relu()?,
+            Activation::Gelu => dense.gelu_erf()?,
+        };
+        if let Some(norm) = &self.norm {
+            state = norm.forward(&state)?;
+        }
+        self.output.forward(&state)?.squeeze(0)?.to_vec1()
     }
 }
 
@@ -54,9 +143,11 @@ impl PairHead {
         })
     }
 
-    /// The four logits from the states of the target segment and of the text, each `[tokens, hidden]`.
-    pub fn apply(&self, target: &Tensor, text: &Tensor) -> Result<[f32; 4], candle_core::Error> {
-        let pooled = Tensor::cat(&[target.mean(0)?, text.mean(0)?], 0)?.unsqueeze(0)?;
+    /// The four logits from the states of a sequence: `target` is the end of its first segment, `text` the text proper.
+    pub fn apply(&self, states: &Tensor, target: usize, text: &Range<usize>) -> Result<[f32; 4], candle_core::Error> {
+        let target = states.narrow(0, 0, target)?.mean(0)?;
+        let text = states.narrow(0, text.start, text.len())?.mean(0)?;
+        let pooled = Tensor::cat(&[target, text], 0)?.unsqueeze(0)?;
         let logits = self.linear.forward(&pooled)?.squeeze(0)?.to_vec1::<f32>()?;
         <[f32; 4]>::try_from(logits).map_err(|_| candle_core::Error::Msg("a stance head has four rows".to_owned()))
     }

@@ -55,6 +55,8 @@ pub struct Input {
 pub enum Template {
     /// `<s> TARGET </s></s> PREFIX WINDOW </s>`; without a target that segment is empty.
     Pair,
+    /// `<s> PREFIX WINDOW </s>`: an ordinary classifier, which knows no targets.
+    Single,
 }
 
 /// Sizes in tokens.
@@ -69,13 +71,39 @@ pub struct Windows {
     pub target_tokens: usize,
 }
 
-/// The multi-label topic head.
+/// The topic head.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topics {
+    #[serde(default)]
+    pub head: Head,
+    #[serde(default)]
+    pub scores: Scores,
     /// How the logits of an article's windows become one.
     pub windows: WindowPooling,
     pub labels: Vec<TopicLabel>,
+}
+
+/// Which tensors make the logits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// `topics.weight` and `topics.bias` on the mean of the text states.
+    #[default]
+    Mean,
+    /// The head of the architecture's `…ForSequenceClassification` in transformers.
+    Classifier,
+}
+
+/// How logits become scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scores {
+    /// Each label for itself: many at once.
+    #[default]
+    Sigmoid,
+    /// One label among all; only the best is assigned.
+    Softmax,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -163,6 +191,27 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The manifest of a model that brings none.
+    pub(super) fn new(name: &str, input: Input, windows: Windows, topics: Topics) -> Result<Self, String> {
+        let manifest = Self {
+            format: FORMAT,
+            name: name.to_owned(),
+            version: "unversioned".to_owned(),
+            description: String::new(),
+            license: String::new(),
+            base: String::new(),
+            languages: Vec::new(),
+            input,
+            windows,
+            topics: Some(topics),
+            stance: None,
+            training: Vec::new(),
+            files: BTreeMap::new(),
+        };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.format != FORMAT {
             return Err(format!(
@@ -181,6 +230,9 @@ impl Manifest {
             topics.check()?;
         }
         if let Some(stance) = &self.stance {
+            if self.input.template != Template::Pair {
+                return Err("[stance] needs template = \"pair\": a target must have its place".to_owned());
+            }
             stance.check()?;
         }
         if let Some(name) = self.files.keys().find(|name| !is_plain_file_name(name)) {

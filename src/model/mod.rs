@@ -2,18 +2,21 @@
 
 mod bundle;
 mod head;
+mod hugging_face;
 mod manifest;
 
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
-use crate::encoder::{Bert, ConfigError, EncoderError};
+use crate::encoder::{Encoder, EncoderError};
 use crate::weights::WeightsError;
 
 pub use bundle::resolve;
-pub use head::{Head, PairHead};
-pub use manifest::{Manifest, Platt, STANCES, Temperature, Template, TopicLabel, Training, WindowPooling, Windows};
+pub use head::{Head, Logits, PairHead};
+pub use manifest::{
+    Manifest, Platt, STANCES, Scores, Temperature, Template, TopicLabel, Training, WindowPooling, Windows,
+};
 
 /// Why a bundle is not served. Each message names the file and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +33,6 @@ pub enum ModelError {
     Unknown { name: String, looked: String },
     #[error("{path}: {message}", path = path.display())]
     Manifest { path: PathBuf, message: String },
-    #[error("{path}: {source}", path = path.display())]
-    Config { path: PathBuf, source: ConfigError },
     #[error("{path}: not a tokenizer that can be read: {message}; export it again with `tokenizer.save_pretrained`", path = path.display())]
     Tokenizer { path: PathBuf, message: String },
     #[error("{path}: sha256 is {found}, tasnif.toml says {expected}; the file is damaged or was replaced, fetch the bundle again", path = path.display())]
@@ -42,8 +43,8 @@ pub enum ModelError {
     },
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    #[error("{dir}: {source}", dir = dir.display())]
-    Encoder { dir: PathBuf, source: EncoderError },
+    #[error("{path}: {source}", path = path.display())]
+    Encoder { path: PathBuf, source: EncoderError },
     #[error("{path}: {message}", path = path.display())]
     SelfTest { path: PathBuf, message: String },
 }
@@ -53,7 +54,7 @@ pub enum ModelError {
 pub struct Model {
     pub dir: PathBuf,
     pub manifest: Manifest,
-    pub encoder: Bert,
+    pub encoder: Box<dyn Encoder>,
     pub topics: Option<Head>,
     pub stance: Option<PairHead>,
 }

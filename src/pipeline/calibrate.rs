@@ -1,6 +1,6 @@
 //! Logits of an article's windows to calibrated probabilities of the article.
 
-use crate::model::{Platt, Temperature, WindowPooling};
+use crate::model::{Platt, Scores, Temperature, WindowPooling};
 
 /// The position of `unrelated` among the stance classes.
 const UNRELATED: usize = 3;
@@ -19,10 +19,25 @@ pub fn pool(pooling: WindowPooling, windows: impl Iterator<Item = (f32, usize)>)
     }
 }
 
-/// The probability of a topic.
+/// The probabilities of the labels from their (calibration, logit).
 #[must_use]
-pub fn platt(calibration: Platt, logit: f32) -> f32 {
-    sigmoid(calibration.scale * logit + calibration.bias)
+pub fn topics(scores: Scores, labels: &[(Platt, f32)]) -> Vec<f32> {
+    let scaled = labels
+        .iter()
+        .map(|(calibration, logit)| calibration.scale * logit + calibration.bias);
+    match scores {
+        Scores::Sigmoid => scaled.map(sigmoid).collect(),
+        Scores::Softmax => softmax(scaled.collect()),
+    }
+}
+
+/// Without overflow: the largest becomes exp(0).
+fn softmax(mut values: Vec<f32>) -> Vec<f32> {
+    let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter_mut().for_each(|value| *value = (*value - max).exp());
+    let sum: f32 = values.iter().sum();
+    values.iter_mut().for_each(|value| *value /= sum);
+    values
 }
 
 /// Without overflow on either side.
@@ -38,14 +53,13 @@ fn sigmoid(x: f32) -> f32 {
 /// The four stance probabilities of one window.
 #[must_use]
 pub fn stance(calibration: Temperature, logits: [f32; 4]) -> [f32; 4] {
-    let mut scores = [0.0; 4];
-    for ((score, logit), bias) in scores.iter_mut().zip(logits).zip(calibration.bias) {
-        *score = logit / calibration.temperature + bias;
+    let mut scaled = [0.0; 4];
+    for ((scaled, logit), bias) in scaled.iter_mut().zip(logits).zip(calibration.bias) {
+        *scaled = logit / calibration.temperature + bias;
     }
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exps = scores.map(|score| (score - max).exp());
-    let sum: f32 = exps.iter().sum();
-    exps.map(|exp| exp / sum)
+    let mut scores = [0.0; 4];
+    scores.copy_from_slice(&softmax(scaled.to_vec()));
+    scores
 }
 
 /// The article's stance from its windows' probabilities and text tokens.
@@ -83,8 +97,10 @@ mod tests {
     #[test]
     fn extreme_logits_stay_probabilities() {
         for logit in [-1e30, -100.0, 0.0, 100.0, 1e30] {
-            let p = platt(Platt::default(), logit);
-            assert!((0.0..=1.0).contains(&p), "{logit} gave {p}");
+            for scores in [Scores::Sigmoid, Scores::Softmax] {
+                let p = topics(scores, &[(Platt::default(), logit), (Platt::default(), 0.0)]);
+                assert!(p.iter().all(|p| (0.0..=1.0).contains(p)), "{logit} gave {p:?}");
+            }
         }
         let scores = stance(Temperature::default(), [-1e30, 1e30, 0.0, 88.0]);
         assert!(close(&scores, &[0.0, 1.0, 0.0, 0.0]), "{scores:?}");

@@ -6,6 +6,7 @@
 //! one article's readings. The service, the command line and the evaluation go through these same three.
 
 mod calibrate;
+mod conclude;
 mod document;
 mod evidence;
 mod language;
@@ -14,18 +15,17 @@ mod selftest;
 mod tokenize;
 mod window;
 
-use std::cmp::Ordering;
 use std::path::Path;
 
 use candle_core::Tensor;
 use tokenizers::Tokenizer;
 
-use crate::article::{self, ModelRef, StanceScores, Topic, Usage, Verdict};
+use crate::article::ModelRef;
 use crate::encoder::EncoderError;
-use crate::model::{Manifest, Model, ModelError, STANCES};
+use crate::model::{Logits, Manifest, Model, ModelError};
 
 pub use prepare::{PrepareError, Prepared, Sequence};
-pub use tokenize::{PairTemplate, TextTokenizer, Tokens};
+pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
 pub use window::{sentence_starts, windows};
 
 /// What can go wrong between a valid article and its verdict: never the caller's fault.
@@ -44,22 +44,15 @@ pub enum PipelineError {
 pub struct Pipeline {
     model: Model,
     tokenizer: TextTokenizer,
-    template: PairTemplate,
+    template: SequenceTemplate,
     prefix: Vec<u32>,
 }
 
 /// What the heads say of one sequence: uncalibrated logits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    pub topics: Option<TopicReading>,
+    pub topics: Option<Logits>,
     pub stance: Option<[f32; 4]>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct TopicReading {
-    pub logits: Vec<f32>,
-    /// Each text token's share of each logit; empty where no evidence was asked for.
-    pub shares: Vec<Vec<f32>>,
 }
 
 impl Pipeline {
@@ -77,7 +70,7 @@ impl Pipeline {
             message: error.to_string(),
         };
         let tokenizer = TextTokenizer::new(tokenizer).map_err(broken)?;
-        let template = tokenizer.pair_template().map_err(broken)?;
+        let template = tokenizer.template(model.manifest.input.template).map_err(broken)?;
         let prefix = tokenizer.tokens(&model.manifest.input.prefix).map_err(broken)?.ids;
         Ok(Self {
             model,
@@ -121,140 +114,19 @@ impl Pipeline {
     }
 
     fn apply_heads(&self, sequence: &Sequence, states: &Tensor) -> Result<Reading, PipelineError> {
-        let text = states.narrow(0, sequence.text.start, sequence.text.len())?;
         let topics = match &self.model.topics {
             Some(head) if sequence.topics => {
-                let (logits, shares) = head.apply(&text)?;
-                let shares = if sequence.evidence { shares } else { Vec::new() };
-                Some(TopicReading { logits, shares })
+                let mut logits = head.apply(states, &sequence.text)?;
+                // A long article's shares are megabytes; they are kept only for who asked.
+                logits.shares = logits.shares.filter(|_| sequence.evidence);
+                Some(logits)
             }
             _ => None,
         };
         let stance = match &self.model.stance {
-            Some(head) if sequence.stance => {
-                let target = states.narrow(0, 0, sequence.target_end)?;
-                Some(head.apply(&target, &text)?)
-            }
+            Some(head) if sequence.stance => Some(head.apply(states, sequence.target_end, &sequence.text)?),
             _ => None,
         };
         Ok(Reading { topics, stance })
-    }
-
-    /// The verdict on an article from the readings of all its sequences, in their order.
-    #[must_use]
-    pub fn conclude(&self, prepared: &Prepared, readings: &[Reading]) -> Verdict {
-        Verdict {
-            id: prepared.id.clone(),
-            model: self.model_ref(),
-            language: prepared.language.clone(),
-            topics: prepared.asks_topics.then(|| self.topics(prepared, readings)),
-            stance: prepared.asks_stance.then(|| self.stance(prepared, readings)),
-            usage: Usage {
-                tokens: prepared.document.tokens.len() + self.overhead(),
-                windows: prepared.windows,
-                truncated: false,
-            },
-        }
-    }
-
-    fn topics(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<Topic> {
-        let Some(manifest) = &self.manifest().topics else {
-            return Vec::new();
-        };
-        let windows: Vec<(&Sequence, &TopicReading)> = prepared
-            .sequences
-            .iter()
-            .zip(readings)
-            .filter_map(|(sequence, reading)| Some((sequence, reading.topics.as_ref()?)))
-            .collect();
-        let wanted = |id: &str| {
-            prepared
-                .topics
-                .as_ref()
-                .is_none_or(|topics| topics.iter().any(|topic| topic == id))
-        };
-
-        let mut topics = Vec::with_capacity(manifest.labels.len());
-        for (index, label) in manifest
-            .labels
-            .iter()
-            .enumerate()
-            .filter(|(_, label)| wanted(&label.id))
-        {
-            let logit = |reading: &TopicReading| reading.logits.get(index).copied().unwrap_or(f32::NEG_INFINITY);
-            let pooled = calibrate::pool(
-                manifest.windows,
-                windows
-                    .iter()
-                    .map(|(sequence, reading)| (logit(reading), sequence.text.len())),
-            );
-            let score = calibrate::platt(label.calibration, pooled);
-            let threshold = prepared.threshold.unwrap_or(label.threshold);
-            let assigned = score >= threshold;
-            let evidence = (prepared.evidence && assigned)
-                .then(|| windows.iter().max_by(|a, b| logit(a.1).total_cmp(&logit(b.1))))
-                .flatten()
-                .map(|(sequence, reading)| {
-                    let share = |token: usize| {
-                        reading
-                            .shares
-                            .get(token)
-                            .and_then(|shares| shares.get(index))
-                            .copied()
-                            .unwrap_or(0.0)
-                    };
-                    evidence::passages(&prepared.document, &sequence.tokens, share)
-                });
-            topics.push(Topic {
-                label: label.id.clone(),
-                score,
-                assigned,
-                threshold,
-                name: label.name.clone(),
-                iptc: label.iptc.clone(),
-                evidence,
-            });
-        }
-        // Stable: equal scores stay in the order of the taxonomy.
-        topics.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
-        topics.truncate(prepared.top_k.unwrap_or(usize::MAX));
-        topics
-    }
-
-    fn stance(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<article::Stance> {
-        let Some(manifest) = &self.manifest().stance else {
-            return Vec::new();
-        };
-        prepared
-            .targets()
-            .map(|(index, target)| {
-                let windows: Vec<([f32; 4], usize)> = prepared
-                    .sequences
-                    .iter()
-                    .zip(readings)
-                    .filter(|(sequence, _)| sequence.target == index)
-                    .filter_map(|(sequence, reading)| {
-                        let scores = calibrate::stance(manifest.calibration, reading.stance?);
-                        Some((scores, sequence.text.len()))
-                    })
-                    .collect();
-                let scores = calibrate::pool_stance(&windows);
-                let best = (0..scores.len())
-                    .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
-                    .unwrap_or(0);
-                let [favor, against, neutral, unrelated] = scores;
-                article::Stance {
-                    target: target.map(str::to_owned),
-                    label: STANCES[best].to_owned(),
-                    score: scores[best],
-                    scores: StanceScores {
-                        favor,
-                        against,
-                        neutral,
-                        unrelated,
-                    },
-                }
-            })
-            .collect()
     }
 }

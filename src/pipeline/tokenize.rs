@@ -6,6 +6,7 @@ use std::ops::Range;
 use tokenizers::{Encoding, Tokenizer};
 
 use super::PipelineError;
+use crate::model::Template;
 
 /// The tokens of a text without special tokens, and the bytes of the source that each stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,8 +71,9 @@ impl TextTokenizer {
         tokens.ids.iter().all(|id| self.blank.contains(id))
     }
 
-    pub fn pair_template(&self) -> Result<PairTemplate, PipelineError> {
-        PairTemplate::of(&self.tokenizer)
+    /// The special tokens around the texts of a sequence.
+    pub fn template(&self, template: Template) -> Result<SequenceTemplate, PipelineError> {
+        SequenceTemplate::of(&self.tokenizer, template)
     }
 }
 
@@ -87,18 +89,20 @@ impl Tokens {
     }
 }
 
-/// The special tokens that the tokenizer's post-processor puts around a pair: before the first text, between, behind.
-/// For XLM-RoBERTa that is `<s> A </s></s> B </s>`, for BERT `[CLS] A [SEP] B [SEP]`.
+/// The special tokens that the tokenizer's post-processor puts before the first text of a sequence, between it and the
+/// second, and behind. For XLM-RoBERTa a pair is `<s> A </s></s> B </s>`, for BERT `[CLS] A [SEP] B [SEP]`.
+///
+/// A single text is taken for the second of a pair without a first: `before` is empty then, and `between` stands before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PairTemplate {
+pub struct SequenceTemplate {
     pub before: Vec<u32>,
     pub between: Vec<u32>,
     pub behind: Vec<u32>,
 }
 
-impl PairTemplate {
-    /// Learned from the tokenizer itself: two placeholders go through its post-processor.
-    fn of(tokenizer: &Tokenizer) -> Result<Self, PipelineError> {
+impl SequenceTemplate {
+    /// Learned from the tokenizer itself: placeholders go through its post-processor.
+    fn of(tokenizer: &Tokenizer, template: Template) -> Result<Self, PipelineError> {
         const FIRST: u32 = u32::MAX - 1;
         const SECOND: u32 = u32::MAX;
         let placeholder = |id| {
@@ -114,24 +118,32 @@ impl PairTemplate {
                 Default::default(),
             )
         };
-        let pair = tokenizer
-            .post_process(placeholder(FIRST), Some(placeholder(SECOND)), true)
-            .map_err(|error| PipelineError::Tokenizer(error.to_string()))?;
-        let ids = pair.get_ids();
+        let processed = match template {
+            Template::Pair => tokenizer.post_process(placeholder(FIRST), Some(placeholder(SECOND)), true),
+            Template::Single => tokenizer.post_process(placeholder(SECOND), None, true),
+        };
+        let processed = processed.map_err(|error| PipelineError::Tokenizer(error.to_string()))?;
+        let ids = processed.get_ids();
         let at = |wanted| ids.iter().position(|&id| id == wanted);
-        match (at(FIRST), at(SECOND)) {
-            (Some(first), Some(second)) if 0 < first && first + 1 < second => Ok(Self {
-                before: ids[..first].to_vec(),
-                between: ids[first + 1..second].to_vec(),
-                behind: ids[second + 1..].to_vec(),
-            }),
-            _ => Err(PipelineError::Tokenizer(
-                "its post-processor has no template for pairs with special tokens around and between them".to_owned(),
-            )),
-        }
+        let (before, between) = match (template, at(FIRST), at(SECOND)) {
+            (Template::Pair, Some(first), Some(second)) if 0 < first && first + 1 < second => {
+                (0..first, first + 1..second)
+            }
+            (Template::Single, None, Some(second)) if 0 < second => (0..0, 0..second),
+            _ => {
+                return Err(PipelineError::Tokenizer(format!(
+                    "its post-processor has no template for {template:?} with special tokens around the texts"
+                )));
+            }
+        };
+        Ok(Self {
+            behind: ids[between.end + 1..].to_vec(),
+            before: ids[before].to_vec(),
+            between: ids[between].to_vec(),
+        })
     }
 
-    /// How many special tokens a pair has.
+    /// How many special tokens a sequence has.
     #[must_use]
     pub fn len(&self) -> usize {
         self.before.len() + self.between.len() + self.behind.len()

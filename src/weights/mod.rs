@@ -4,6 +4,7 @@
 //! forms of the bundle format (models/README.md): int8 rows with one scale each, and GGML's 4-bit `Q4_0` blocks.
 //! Only safetensors are read: a pickle can run code, so no other container is opened.
 
+mod builder;
 mod mapped;
 mod rows;
 
@@ -15,6 +16,7 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors};
 
+pub use builder::var_builder;
 pub use rows::Rows;
 
 use mapped::Mapped;
@@ -24,7 +26,14 @@ const INT8_SCALE: &str = "_scale";
 const Q4_0: &str = ".q4_0";
 
 /// Hugging Face classes nest the encoder under the name of its architecture; bundles may carry any of these or none.
-const PREFIXES: [&str; 4] = ["bert.", "roberta.", "xlm_roberta.", "model."];
+const PREFIXES: [&str; 6] = ["bert.", "roberta.", "xlm_roberta.", "distilbert.", "deberta.", "model."];
+
+fn plain_name(name: &str) -> &str {
+    PREFIXES
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
+}
 
 /// Why the weights of a bundle can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -130,11 +139,7 @@ impl Weights {
                 shape: info.shape.clone(),
                 range: data + begin..data + end,
             };
-            let name = PREFIXES
-                .iter()
-                .find_map(|prefix| name.strip_prefix(prefix))
-                .unwrap_or(&name)
-                .to_owned();
+            let name = plain_name(&name).to_owned();
             if let Some(first) = self.entries.insert(name.clone(), entry) {
                 let first = self
                     .files
@@ -155,6 +160,12 @@ impl Weights {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The shape of the tensor `name`, if there is one.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.entries.get(plain_name(name))?.shape.clone())
     }
 
     /// The tensor `name` as f32, with the compact forms expanded.
@@ -194,7 +205,7 @@ impl Weights {
     fn entry(&self, name: &str, shape: &[usize]) -> Result<(&Entry, &Arc<Mapped>), WeightsError> {
         let found = self
             .entries
-            .get(name)
+            .get(plain_name(name))
             .and_then(|entry| Some((entry, self.files.get(entry.file)?)));
         let (entry, file) = found.ok_or_else(|| WeightsError::Absent {
             name: name.to_owned(),

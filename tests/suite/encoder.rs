@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
-use tasnif::encoder::{Bert, BertConfig, EncoderError};
+use tasnif::encoder::{Bert, BertConfig, Encoder, EncoderError};
 use tasnif::weights::Weights;
 
 use super::common::{repository, shipped, texts};

@@ -1,4 +1,5 @@
 mod bundles;
+mod classifiers;
 mod cli;
 mod common;
 mod encoder;

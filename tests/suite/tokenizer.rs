@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 use serde::Deserialize;
 use tasnif::article::Article;
-use tasnif::model::Model;
+use tasnif::model::{Model, Template};
 use tasnif::pipeline::TextTokenizer;
 
 use super::common::{repository, text, tiny};
@@ -56,7 +56,7 @@ fn ids_and_offsets_equal_the_python_librarys() {
             assert_eq!(tokens.ids, golden.ids, "{name}: {:?}", golden.text);
             assert_eq!(offsets, golden.offsets, "{name}: {:?}", golden.text);
         }
-        let template = tokenizer.pair_template().expect("a template");
+        let template = tokenizer.template(Template::Pair).expect("a template");
         assert_eq!(
             (template.before, template.between, template.behind),
             (vec![0], vec![2, 2], vec![2]),

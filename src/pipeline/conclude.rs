@@ -1,0 +1,146 @@
+//! From an article's readings to its verdict: pool the windows, calibrate, assign.
+
+use super::{Pipeline, Prepared, Reading, Sequence, calibrate, evidence};
+use crate::article::{self, Evidence, StanceScores, Topic, Usage, Verdict};
+use crate::model::{Logits, STANCES, Scores};
+
+impl Pipeline {
+    /// The verdict on an article from the readings of all its sequences, in their order.
+    #[must_use]
+    pub fn conclude(&self, prepared: &Prepared, readings: &[Reading]) -> Verdict {
+        Verdict {
+            id: prepared.id.clone(),
+            model: self.model_ref(),
+            language: prepared.language.clone(),
+            topics: prepared.asks_topics.then(|| self.topics(prepared, readings)),
+            stance: prepared.asks_stance.then(|| self.stance(prepared, readings)),
+            usage: Usage {
+                tokens: prepared.document.tokens.len() + self.overhead(),
+                windows: prepared.windows,
+                truncated: false,
+            },
+        }
+    }
+
+    fn topics(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<Topic> {
+        let Some(manifest) = &self.manifest().topics else {
+            return Vec::new();
+        };
+        let windows: Vec<Window> = prepared
+            .sequences
+            .iter()
+            .zip(readings)
+            .filter_map(|(sequence, reading)| {
+                Some(Window {
+                    sequence,
+                    logits: reading.topics.as_ref()?,
+                })
+            })
+            .collect();
+        let logits: Vec<_> = manifest
+            .labels
+            .iter()
+            .enumerate()
+            .map(|(index, label)| {
+                let windows = windows
+                    .iter()
+                    .map(|window| (window.logit(index), window.sequence.text.len()));
+                (label.calibration, calibrate::pool(manifest.windows, windows))
+            })
+            .collect();
+        let scores = calibrate::topics(manifest.scores, &logits);
+        let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+
+        let wanted = |id: &str| prepared.topics.iter().flatten().any(|topic| topic == id) || prepared.topics.is_none();
+        let labels = manifest.labels.iter().zip(scores).enumerate();
+        let mut topics: Vec<Topic> = labels
+            .filter(|(_, (label, _))| wanted(&label.id))
+            .map(|(index, (label, score))| {
+                let threshold = prepared.threshold.unwrap_or(label.threshold);
+                let possible = manifest.scores == Scores::Sigmoid || score >= best;
+                let assigned = possible && score >= threshold;
+                let evidence = (prepared.evidence && assigned)
+                    .then(|| evidence_for(index, prepared, &windows))
+                    .flatten();
+                Topic {
+                    label: label.id.clone(),
+                    score,
+                    assigned,
+                    threshold,
+                    name: label.name.clone(),
+                    iptc: label.iptc.clone(),
+                    evidence,
+                }
+            })
+            .collect();
+        // Stable: equal scores stay in the order of the taxonomy.
+        topics.sort_by(|a, b| b.score.total_cmp(&a.score));
+        topics.truncate(prepared.top_k.unwrap_or(usize::MAX));
+        topics
+    }
+
+    fn stance(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<article::Stance> {
+        let Some(manifest) = &self.manifest().stance else {
+            return Vec::new();
+        };
+        prepared
+            .targets()
+            .map(|(index, target)| {
+                let windows: Vec<([f32; 4], usize)> = prepared
+                    .sequences
+                    .iter()
+                    .zip(readings)
+                    .filter(|(sequence, _)| sequence.target == index)
+                    .filter_map(|(sequence, reading)| {
+                        let scores = calibrate::stance(manifest.calibration, reading.stance?);
+                        Some((scores, sequence.text.len()))
+                    })
+                    .collect();
+                let scores = calibrate::pool_stance(&windows);
+                let best = (0..scores.len())
+                    .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
+                    .unwrap_or(0);
+                let [favor, against, neutral, unrelated] = scores;
+                article::Stance {
+                    target: target.map(str::to_owned),
+                    label: STANCES[best].to_owned(),
+                    score: scores[best],
+                    scores: StanceScores {
+                        favor,
+                        against,
+                        neutral,
+                        unrelated,
+                    },
+                }
+            })
+            .collect()
+    }
+}
+
+/// What the topic head said of one window.
+struct Window<'a> {
+    sequence: &'a Sequence,
+    logits: &'a Logits,
+}
+
+impl Window<'_> {
+    fn logit(&self, label: usize) -> f32 {
+        self.logits.logits.get(label).copied().unwrap_or(f32::NEG_INFINITY)
+    }
+}
+
+/// The passages of the window in which the label is strongest; `None` where the head keeps no shares.
+fn evidence_for(label: usize, prepared: &Prepared, windows: &[Window]) -> Option<Vec<Evidence>> {
+    let window = windows
+        .iter()
+        .max_by(|a, b| a.logit(label).total_cmp(&b.logit(label)))?;
+    let shares = window.logits.shares.as_ref()?;
+    let share = |token: usize| {
+        shares
+            .get(token)
+            .and_then(|shares| shares.get(label))
+            .copied()
+            .unwrap_or(0.0)
+    };
+    Some(evidence::passages(&prepared.document, &window.sequence.tokens, share))
+}
