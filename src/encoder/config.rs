@@ -69,12 +69,6 @@ impl BertConfig {
     /// Reads and checks a config.json.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let config: Self = serde_json::from_slice(json)?;
-        if !matches!(
-            config.model_type.as_str(),
-            "bert" | "roberta" | "xlm-roberta" | "camembert"
-        ) {
-            return Err(ConfigError::Architecture(config.model_type));
-        }
         if config.hidden_act != "gelu" {
             return Err(ConfigError::Activation(config.hidden_act));
         }
