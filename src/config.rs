@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::article::Task;
 use crate::batcher::Settings;
-use crate::http::Limits;
+use crate::http::{Key, Limits};
 
 /// Topics and stance of news articles in any language, with calibrated confidence, on a plain CPU.
 #[derive(Debug, Parser)]
@@ -52,7 +52,8 @@ Example:
   curl -s localhost:8080/v1/classify -H 'Content-Type: application/json' \\
        -d '{\"text\": \"…\", \"targets\": [\"US-Russia talks\"]}'
 
-Routes: POST /v1/classify, GET /v1/models, /v1/topics, /health/live, /health/ready";
+Routes: POST /v1/classify, GET /v1/models, /v1/topics, /health/live, /health/ready
+With an admin key: POST or DELETE /v1/admin/models/NAME, PUT or DELETE /v1/admin/aliases/ALIAS";
 
 const CLASSIFY_EXAMPLES: &str = "\
 Examples:
@@ -68,16 +69,12 @@ Example:
 
 FILE has one article object a line, as POST /v1/classify takes it; fields that it doesn't know are passed over.";
 
-/// Which model, and how it runs.
+/// Where the models are, and how they run.
 #[derive(Debug, Clone, Args)]
-pub struct ModelArgs {
+pub struct EngineArgs {
     /// The folder that holds the models, a folder each [default: ./models, else models beside the program].
     #[arg(long, env = "TASNIF_MODELS", value_name = "DIR")]
     models: Option<PathBuf>,
-
-    /// A model of that folder, or a path to one.
-    #[arg(long, env = "TASNIF_MODEL", value_name = "NAME", default_value = "default")]
-    pub model: String,
 
     /// Threads that encode [default: the processors that the process may use, by affinity and cgroup quota].
     #[arg(long, env = "TASNIF_THREADS", value_name = "N")]
@@ -92,7 +89,7 @@ pub struct ModelArgs {
     queue_tokens: usize,
 }
 
-impl ModelArgs {
+impl EngineArgs {
     /// `--models`, else `models` of the working directory, else `models` beside the program.
     #[must_use]
     pub fn models(&self) -> PathBuf {
@@ -125,7 +122,25 @@ impl ModelArgs {
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub engine: EngineArgs,
+
+    /// A model of the models folder, or a path to one; repeat it for several. The first answers requests that name none.
+    #[arg(
+        long = "model",
+        env = "TASNIF_MODEL",
+        value_name = "NAME",
+        default_value = "default",
+        value_delimiter = ','
+    )]
+    pub names: Vec<String>,
+
+    /// Serve all of the models folder, and follow it: new and changed models are loaded, removed ones unloaded.
+    #[arg(long, env = "TASNIF_WATCH")]
+    pub watch: bool,
+
+    /// Whoever sends it as `Authorization: Bearer KEY` may load, unload and name models (/v1/admin/...). Off without one.
+    #[arg(long, env = "TASNIF_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
+    admin_key: Option<String>,
 
     /// The address to listen on; 0.0.0.0 for all.
     #[arg(long, env = "TASNIF_HOST", default_value = "127.0.0.1")]
@@ -150,6 +165,12 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     #[must_use]
+    pub fn admin(&self) -> Option<Key> {
+        // An empty variable is how a deployment says that there is none.
+        self.admin_key.as_deref().filter(|key| !key.is_empty()).map(Key::new)
+    }
+
+    #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
             body_bytes: self.max_body_bytes,
@@ -166,7 +187,11 @@ impl ServeArgs {
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub engine: EngineArgs,
+
+    /// A model of the models folder, or a path to one.
+    #[arg(long, env = "TASNIF_MODEL", value_name = "NAME", default_value = "default")]
+    pub model: String,
 
     /// The article's file, or - for standard input.
     #[arg(default_value = "-")]
@@ -219,7 +244,11 @@ impl From<TaskArg> for Task {
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub engine: EngineArgs,
+
+    /// A model of the models folder, or a path to one.
+    #[arg(long, env = "TASNIF_MODEL", value_name = "NAME", default_value = "default")]
+    pub model: String,
 
     /// Articles, one object a line.
     pub file: PathBuf,

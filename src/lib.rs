@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! http ─────┐
-//!           ├─> batcher ─> pipeline: prepare ─> read ─> conclude ─> verdict
+//!           ├─> registry ─> batcher ─> pipeline: prepare ─> read ─> conclude ─> verdict
 //! commands ─┘             (tokenize, window)  (encode,  (calibrate)
 //!                                              heads)
 //! ```
@@ -13,13 +13,14 @@
 //! - [`article`]: [`article::Article`] in, [`article::Verdict`] out; the same in HTTP, on the command line and in files.
 //! - [`http`]: routes, limits, and every error as one JSON shape.
 //! - [`commands`]: `serve`, `classify`, `bench`.
+//! - [`registry`]: the models that are served, by name, version and alias; swapped without a failed request.
 //! - [`batcher`]: a queue bounded in tokens; sequences of many articles become batches on the model's threads.
 //! - [`pipeline`]: the one path of the service, the command line and the evaluation.
 //! - [`model`]: a bundle on disk, checked and loaded; the heads.
 //! - [`encoder`]: BERT and XLM-RoBERTa on candle tensors, without padding.
 //! - [`weights`]: memory-mapped safetensors, int8 and 4-bit forms included.
 //!
-//! Dependencies point one way: `commands | http → batcher → pipeline → model → encoder → weights`. [`article`] is a leaf;
+//! Dependencies point one way: `commands | http → registry → batcher → pipeline → model → encoder → weights`. [`article`] is a leaf;
 //! [`config`] holds every flag and environment variable and is read by `main` and [`commands`] alone.
 
 pub mod article;
@@ -30,5 +31,6 @@ pub mod encoder;
 pub mod http;
 pub mod model;
 pub mod pipeline;
+pub mod registry;
 pub mod telemetry;
 pub mod weights;

@@ -65,10 +65,9 @@ impl From<PrepareError> for ClassifyError {
     }
 }
 
-/// A model with its queue and its threads.
+/// The queue and the models' threads.
 #[derive(Debug)]
 pub struct Batcher {
-    pipeline: Arc<Pipeline>,
     shared: Arc<Shared>,
     /// Tokenizing is for as many articles at a time as there are threads; more would only take time from the encoder.
     preparing: Semaphore,
@@ -85,8 +84,8 @@ struct Shared {
 }
 
 impl Batcher {
-    /// Starts the model's threads.
-    pub fn start(pipeline: Arc<Pipeline>, settings: Settings) -> std::io::Result<Self> {
+    /// Starts the threads.
+    pub fn start(settings: Settings) -> std::io::Result<Self> {
         let settings = Settings {
             threads: settings.threads.max(1),
             batch_tokens: settings.batch_tokens.max(1),
@@ -108,16 +107,10 @@ impl Batcher {
             threads.push(thread);
         }
         Ok(Self {
-            pipeline,
             shared,
             preparing: Semaphore::new(settings.threads),
             threads: std::sync::Mutex::new(threads),
         })
-    }
-
-    #[must_use]
-    pub fn pipeline(&self) -> &Arc<Pipeline> {
-        &self.pipeline
     }
 
     /// Tokens admitted and not yet answered.
@@ -141,11 +134,14 @@ impl Batcher {
         }
     }
 
-    /// The verdict on one article. Dropping the future takes what has not begun out of the queue.
-    pub async fn classify(&self, article: Article, admission: Admission) -> Result<Verdict, ClassifyError> {
-        article.check()?;
-        self.check_model(&article)?;
-        let prepared = self.prepare(article).await?;
+    /// The verdict of `pipeline` on one article. Dropping the future takes what has not begun out of the queue.
+    pub async fn classify(
+        &self,
+        pipeline: Arc<Pipeline>,
+        article: Article,
+        admission: Admission,
+    ) -> Result<Verdict, ClassifyError> {
+        let prepared = self.prepare(Arc::clone(&pipeline), article).await?;
 
         let settings = self.shared.settings;
         // An article larger than the whole queue takes all of it, alone.
@@ -160,7 +156,7 @@ impl Batcher {
             Admission::Wait => room.acquire_many_owned(cost).await.map_err(|_| ClassifyError::Closed)?,
         };
         let (reply, answer) = oneshot::channel();
-        let job = Arc::new(Job::new(Arc::clone(&self.pipeline), prepared, reply, permit));
+        let job = Arc::new(Job::new(pipeline, prepared, reply, permit));
         if !self.shared.queue.push(job) {
             return Err(ClassifyError::Closed);
         }
@@ -181,18 +177,8 @@ impl Batcher {
         }
     }
 
-    fn check_model(&self, article: &Article) -> Result<(), InputError> {
-        match &article.model {
-            Some(model) if *model != self.pipeline.manifest().name => {
-                Err(InputError::UnknownModel { model: model.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn prepare(&self, article: Article) -> Result<Prepared, ClassifyError> {
+    async fn prepare(&self, pipeline: Arc<Pipeline>, article: Article) -> Result<Prepared, ClassifyError> {
         let _place = self.preparing.acquire().await.map_err(|_| ClassifyError::Closed)?;
-        let pipeline = Arc::clone(&self.pipeline);
         tokio::task::spawn_blocking(move || pipeline.prepare(&article))
             .await
             .map_err(|error| ClassifyError::Failed(error.to_string()))?

@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::article::{Article, ModelRef};
-use crate::batcher::{Admission, Batcher};
+use crate::article::{Article, ModelRef, Verdict};
+use crate::batcher::{Admission, Batcher, ClassifyError};
 use crate::config::BenchArgs;
+use crate::pipeline::Pipeline;
 
 /// The figures of one run.
 #[derive(Debug, Serialize)]
@@ -49,14 +50,33 @@ struct Latency {
     p99_ms: f64,
 }
 
+/// What is measured.
+#[derive(Debug, Clone)]
+struct Engine {
+    batcher: Arc<Batcher>,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Engine {
+    async fn classify(&self, article: Article) -> Result<Verdict, ClassifyError> {
+        self.batcher
+            .classify(Arc::clone(&self.pipeline), article, Admission::Wait)
+            .await
+    }
+}
+
 /// Reads the articles one at a time for the latency, then all with many under way for the throughput.
 pub fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     let articles = articles(args)?;
     let begun = Instant::now();
-    let batcher = super::start(&args.model)?;
+    let (batcher, pipeline) = super::start(&args.engine, &args.model)?;
+    let engine = Engine {
+        batcher: Arc::new(batcher),
+        pipeline,
+    };
     let load = begun.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(run(args, batcher, articles, load))?;
+    let report = runtime.block_on(run(args, engine, articles, load))?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -86,20 +106,15 @@ fn articles(args: &BenchArgs) -> anyhow::Result<Vec<Article>> {
     Ok(articles)
 }
 
-async fn run(
-    args: &BenchArgs,
-    batcher: Arc<Batcher>,
-    articles: Vec<Article>,
-    load: Duration,
-) -> anyhow::Result<Report> {
+async fn run(args: &BenchArgs, engine: Engine, articles: Vec<Article>, load: Duration) -> anyhow::Result<Report> {
     // The first pass over fresh memory is not what anyone waits for twice.
-    batcher.classify(articles[0].clone(), Admission::Wait).await?;
+    engine.classify(articles[0].clone()).await?;
 
     let step = articles.len().div_ceil(args.alone.max(1));
     let mut alone = Vec::new();
     for article in articles.iter().step_by(step).take(args.alone) {
         let begun = Instant::now();
-        batcher.classify(article.clone(), Admission::Wait).await?;
+        engine.classify(article.clone()).await?;
         alone.push(begun.elapsed());
     }
 
@@ -108,7 +123,7 @@ async fn run(
     let mut callers = JoinSet::new();
     let begun = Instant::now();
     for _ in 0..args.concurrency.get() {
-        callers.spawn(caller(Arc::clone(&batcher), Arc::clone(&articles), Arc::clone(&next)));
+        callers.spawn(caller(engine.clone(), Arc::clone(&articles), Arc::clone(&next)));
     }
     let (mut latencies, mut tokens, mut windows) = (Vec::new(), 0, 0);
     while let Some(joined) = callers.join_next().await {
@@ -120,8 +135,8 @@ async fn run(
     }
     let wall = begun.elapsed().as_secs_f64();
     Ok(Report {
-        model: batcher.pipeline().model_ref(),
-        threads: args.model.settings().threads,
+        model: engine.pipeline.model_ref(),
+        threads: args.engine.settings().threads,
         articles: articles.len(),
         tokens,
         windows,
@@ -141,15 +156,11 @@ async fn run(
 type Measured = (Duration, crate::article::Usage);
 
 /// Takes the next article as long as there is one.
-async fn caller(
-    batcher: Arc<Batcher>,
-    articles: Arc<[Article]>,
-    next: Arc<AtomicUsize>,
-) -> anyhow::Result<Vec<Measured>> {
+async fn caller(engine: Engine, articles: Arc<[Article]>, next: Arc<AtomicUsize>) -> anyhow::Result<Vec<Measured>> {
     let mut measured = Vec::new();
     while let Some(article) = articles.get(next.fetch_add(1, Ordering::Relaxed)) {
         let begun = Instant::now();
-        let verdict = batcher.classify(article.clone(), Admission::Wait).await?;
+        let verdict = engine.classify(article.clone()).await?;
         measured.push((begun.elapsed(), verdict.usage));
     }
     Ok(measured)

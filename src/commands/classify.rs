@@ -14,9 +14,9 @@ use crate::config::ClassifyArgs;
 /// One article to one verdict: a table on a terminal, JSON elsewhere.
 pub fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let article = article(args)?;
-    let batcher = super::start(&args.model)?;
+    let (batcher, pipeline) = super::start(&args.engine, &args.model)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let verdict = runtime.block_on(batcher.classify(article.clone(), Admission::Wait))?;
+    let verdict = runtime.block_on(batcher.classify(pipeline, article.clone(), Admission::Wait))?;
 
     let mut out = io::stdout().lock();
     let written = if args.json || !out.is_terminal() {

@@ -8,20 +8,16 @@ mod table;
 use std::sync::Arc;
 
 use crate::batcher::Batcher;
-use crate::config::ModelArgs;
-use crate::model::{self, ModelError};
+use crate::config::EngineArgs;
+use crate::model;
 use crate::pipeline::Pipeline;
 
 pub use bench::bench;
 pub use classify::classify;
 pub use serve::serve;
 
-/// Loads the model that the flags name and starts its threads.
-fn start(args: &ModelArgs) -> anyhow::Result<Arc<Batcher>> {
-    let pipeline = load(args)?;
-    Ok(Arc::new(Batcher::start(Arc::new(pipeline), args.settings())?))
-}
-
-fn load(args: &ModelArgs) -> Result<Pipeline, ModelError> {
-    Pipeline::load(&model::resolve(&args.models(), &args.model)?)
+/// One model and the threads for it, for the commands that need no registry.
+fn start(args: &EngineArgs, model: &str) -> anyhow::Result<(Batcher, Arc<Pipeline>)> {
+    let pipeline = Pipeline::load(&model::resolve(&args.models(), model)?)?;
+    Ok((Batcher::start(args.settings())?, Arc::new(pipeline)))
 }

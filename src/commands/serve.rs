@@ -1,5 +1,6 @@
 //! `tasnif serve`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,14 +8,16 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::batcher::Batcher;
 use crate::config::ServeArgs;
 use crate::http::{self, Service};
+use crate::registry::{self, Registry, RegistryError};
 
 /// Binds first, so that a port in use is told at once and a probe finds a live process; loads the model beside; and
 /// stops on SIGTERM or SIGINT after answering what it accepted.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(args.model.settings().threads)
+        .worker_threads(args.engine.settings().threads)
         .enable_all()
         .build()?
         .block_on(run(args))
@@ -32,7 +35,7 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!("listening on http://{address}");
 
-    let service = Arc::new(Service::new(args.limits()));
+    let service = Arc::new(Service::new(args.limits(), args.admin()));
     let stop = async move {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -43,24 +46,49 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let server = http::serve(listener, Arc::clone(&service), stop, args.grace());
     tokio::pin!(server);
 
-    let model = args.model.clone();
-    let loading = tokio::task::spawn_blocking(move || super::start(&model));
-    let batcher = tokio::select! {
-        // The server ends first only by a signal while the model was loading.
+    let registry = Arc::new(Registry::new(
+        args.engine.models(),
+        Batcher::start(args.engine.settings())?,
+    ));
+    let loaded = tokio::select! {
+        // The server ends first only by a signal while the models were loading.
         result = &mut server => return Ok(result?),
-        batcher = loading => batcher??,
+        loaded = load(&registry, args) => loaded?,
     };
-    service.ready(Arc::clone(&batcher));
-    let manifest = batcher.pipeline().manifest();
+    service.ready(Arc::clone(&registry));
     tracing::info!(
-        model = manifest.name,
-        version = manifest.version,
-        threads = args.model.settings().threads,
+        threads = args.engine.settings().threads,
         ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready: POST http://{address}/v1/classify"
     );
+    let watching = args
+        .watch
+        .then(|| tokio::spawn(registry::watch(Arc::clone(&registry), loaded)));
     server.await?;
-    tokio::task::block_in_place(|| batcher.shut_down());
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    tokio::task::block_in_place(|| registry.batcher().shut_down());
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Loads the models that the flags name; the first becomes the default unless one is called so. The answer is
+/// their folders.
+async fn load(registry: &Registry, args: &ServeArgs) -> Result<Vec<PathBuf>, RegistryError> {
+    let (mut loaded, mut first) = (Vec::new(), None);
+    for name in &args.names {
+        let served = registry.load_named(name).await?;
+        loaded.push(served.dir.clone());
+        first.get_or_insert_with(|| served.pipeline.manifest().name.clone());
+    }
+    if let Some(first) = &first
+        && registry
+            .list()
+            .iter()
+            .all(|listed| listed.served.pipeline.manifest().name != registry::DEFAULT)
+    {
+        registry.alias(registry::DEFAULT, Some(first))?;
+    }
+    Ok(loaded)
 }

@@ -1,14 +1,21 @@
 //! The request's body as JSON, with our own errors for all that can be wrong with one.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
 use serde_json::Value;
 
 use super::ApiError;
 
 /// Reads at most `limit` bytes of JSON.
 pub(super) async fn json(headers: &HeaderMap, body: Body, limit: usize) -> Result<Value, ApiError> {
+    // Before the body is read: what isn't JSON need not be waited for.
     check_media_type(headers)?;
+    parse(headers, &bytes(headers, body, limit).await?)
+}
+
+/// Reads at most `limit` bytes.
+pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let too_large = || {
         ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -22,10 +29,8 @@ pub(super) async fn json(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if announced.is_some_and(|announced| announced > limit as u64) {
         return Err(too_large());
     }
-    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let is_limit = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if is_limit {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        if std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
             too_large()
         } else {
             ApiError::new(
@@ -34,8 +39,13 @@ pub(super) async fn json(headers: &HeaderMap, body: Body, limit: usize) -> Resul
                 "the body ended before its end",
             )
         }
-    })?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
+    })
+}
+
+/// JSON from the bytes of a body.
+pub(super) fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
+    check_media_type(headers)?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
             "utf8_invalid",

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::article::InputError;
 use crate::batcher::ClassifyError;
+use crate::registry::RegistryError;
 
 /// An answer that is an error.
 #[derive(Debug, Clone)]
@@ -103,6 +104,22 @@ impl From<ClassifyError> for ApiError {
                 Self::internal()
             }
         }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        let (status, code) = match &error {
+            RegistryError::Model(_) => (StatusCode::UNPROCESSABLE_ENTITY, "model_refused"),
+            RegistryError::Name(_) => (StatusCode::UNPROCESSABLE_ENTITY, "model_name_invalid"),
+            RegistryError::NotServed(_) | RegistryError::NotThere(_) => (StatusCode::NOT_FOUND, "model_unknown"),
+            RegistryError::AliasIsModel(_) => (StatusCode::CONFLICT, "alias_is_model"),
+            RegistryError::Interrupted(_) => {
+                tracing::error!(%error, "a model could not be loaded");
+                return Self::internal();
+            }
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The service over HTTP.
 
+mod admin;
 mod body;
 mod error;
 mod routes;
@@ -13,12 +14,13 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::batcher::Batcher;
+use crate::registry::Registry;
 
+pub use admin::Key;
 pub use error::ApiError;
 
 /// What one request may ask for.
@@ -32,23 +34,26 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Service {
     limits: Limits,
-    batcher: OnceLock<Arc<Batcher>>,
+    /// Who may manage models; nobody without one.
+    admin: Option<Key>,
+    registry: OnceLock<Arc<Registry>>,
     draining: AtomicBool,
 }
 
 impl Service {
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, admin: Option<Key>) -> Self {
         Self {
             limits,
-            batcher: OnceLock::new(),
+            admin,
+            registry: OnceLock::new(),
             draining: AtomicBool::new(false),
         }
     }
 
     /// From now on articles are answered. A second call changes nothing.
-    pub fn ready(&self, batcher: Arc<Batcher>) {
-        let _ = self.batcher.set(batcher);
+    pub fn ready(&self, registry: Arc<Registry>) {
+        let _ = self.registry.set(registry);
     }
 
     /// From now on the service says that it isn't ready, so that a load balancer looks elsewhere; requests still pass.
@@ -56,8 +61,8 @@ impl Service {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    fn batcher(&self) -> Result<&Arc<Batcher>, ApiError> {
-        self.batcher.get().ok_or_else(ApiError::not_ready)
+    fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
+        self.registry.get().ok_or_else(ApiError::not_ready)
     }
 
     fn is_draining(&self) -> bool {
@@ -67,7 +72,16 @@ impl Service {
 
 /// All routes. Whatever is asked, the answer is JSON.
 pub fn router(service: Arc<Service>) -> Router {
+    let admin = Router::new()
+        .route("/models/{name}", post(admin::load).merge(delete(admin::unload)))
+        .route(
+            "/aliases/{alias}",
+            put(admin::set_alias).merge(delete(admin::remove_alias)),
+        )
+        .method_not_allowed_fallback(routes::method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), admin::guard));
     Router::new()
+        .nest("/v1/admin", admin)
         .route("/v1/classify", post(routes::classify))
         .route("/v1/models", get(routes::models))
         .route("/v1/topics", get(routes::topics))

@@ -4,31 +4,32 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::error::Body as ErrorBody;
 use super::{ApiError, App, body};
-use crate::article::{Article, InputError, Verdict};
-use crate::batcher::{Admission, Batcher};
+use crate::article::{Article, InputError, ModelRef, Verdict};
+use crate::batcher::Admission;
+use crate::registry::{Listed, Registry};
 
 /// `POST /v1/classify`: one article, or `{"articles": [...]}`.
 pub(super) async fn classify(State(service): App, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let batcher = service.batcher()?;
+    let registry = service.registry()?;
     let mut value = body::json(&headers, body, service.limits.body_bytes).await?;
     match value.as_object_mut().and_then(|object| object.remove("articles")) {
         None => {
             let article = Article::from_json(value)?;
-            let verdict = batcher.classify(article, Admission::Refuse).await?;
+            let verdict = registry.classify(article, Admission::Refuse).await?;
             Ok(Json(verdict).into_response())
         }
         Some(articles) => {
             let articles = many(value, articles, service.limits.articles)?;
-            let verdicts = classify_many(batcher, articles).await?;
+            let verdicts = classify_many(registry, articles).await?;
             Ok(Json(json!({ "verdicts": verdicts })).into_response())
         }
     }
@@ -77,16 +78,16 @@ enum Answer {
 
 /// Verdicts and errors in the order of the articles. The request is refused as a whole if the queue is full when it comes;
 /// once it is let in, its later articles wait for room. Dropping the future drops what has not begun.
-async fn classify_many(batcher: &Arc<Batcher>, articles: Vec<Value>) -> Result<Vec<Answer>, ApiError> {
-    batcher.admits()?;
+async fn classify_many(registry: &Arc<Registry>, articles: Vec<Value>) -> Result<Vec<Answer>, ApiError> {
+    registry.batcher().admits()?;
     let mut tasks = JoinSet::new();
     let mut answers: Vec<Option<Answer>> = Vec::new();
     answers.resize_with(articles.len(), || None);
     for (index, value) in articles.into_iter().enumerate() {
         let id = value.get("id").and_then(Value::as_str).map(str::to_owned);
-        let batcher = Arc::clone(batcher);
+        let registry = Arc::clone(registry);
         tasks.spawn(async move {
-            let outcome = async { Ok(batcher.classify(Article::from_json(value)?, Admission::Wait).await?) };
+            let outcome = async { Ok(registry.classify(Article::from_json(value)?, Admission::Wait).await?) };
             let answer = match outcome.await {
                 Ok(verdict) => Answer::Verdict(Box::new(verdict)),
                 Err(error) => Answer::Error {
@@ -108,29 +109,37 @@ async fn classify_many(batcher: &Arc<Batcher>, articles: Vec<Value>) -> Result<V
 
 /// `GET /v1/models`: what is served, and what of it was learned from what.
 pub(super) async fn models(State(service): App) -> Result<Response, ApiError> {
-    let manifest = service.batcher()?.pipeline().manifest();
+    let models: Vec<Value> = service.registry()?.list().iter().map(describe).collect();
+    Ok(Json(json!({ "models": models })).into_response())
+}
+
+fn describe(listed: &Listed) -> Value {
+    let manifest = listed.served.pipeline.manifest();
     let mut tasks = Vec::new();
     tasks.extend(manifest.topics.as_ref().map(|_| "topics"));
     tasks.extend(manifest.stance.as_ref().map(|_| "stance"));
-    Ok(Json(json!({
-        "models": [{
-            "name": manifest.name,
-            "version": manifest.version,
-            "description": manifest.description,
-            "license": manifest.license,
-            "base": manifest.base,
-            "tasks": tasks,
-            "languages": manifest.languages,
-            "window_tokens": manifest.windows.tokens,
-            "training": manifest.training,
-        }]
-    }))
-    .into_response())
+    json!({
+        "name": manifest.name,
+        "version": manifest.version,
+        "aliases": listed.aliases,
+        "description": manifest.description,
+        "license": manifest.license,
+        "base": manifest.base,
+        "tasks": tasks,
+        "languages": manifest.languages,
+        "window_tokens": manifest.windows.tokens,
+        "training": manifest.training,
+    })
 }
 
-/// `GET /v1/topics`: the labels, their names, codes and thresholds.
-pub(super) async fn topics(State(service): App) -> Result<Response, ApiError> {
-    let pipeline = service.batcher()?.pipeline();
+#[derive(Debug, Deserialize)]
+pub(super) struct TopicsQuery {
+    model: Option<String>,
+}
+
+/// `GET /v1/topics?model=NAME`: the labels, their names, codes and thresholds; of the default model without a name.
+pub(super) async fn topics(State(service): App, Query(query): Query<TopicsQuery>) -> Result<Response, ApiError> {
+    let pipeline = service.registry()?.resolve(query.model.as_deref())?;
     let labels = pipeline.manifest().topics.iter().flat_map(|topics| &topics.labels);
     let topics: Vec<Value> = labels
         .map(|label| {
@@ -152,7 +161,7 @@ pub(super) async fn live() -> Json<Value> {
 
 /// `GET /health/ready`: articles are answered. 503 before the model is there and once the service is shutting down.
 pub(super) async fn ready(State(service): App) -> Result<Response, ApiError> {
-    let batcher = service.batcher()?;
+    let registry = service.registry()?;
     if service.is_draining() {
         return Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -160,8 +169,12 @@ pub(super) async fn ready(State(service): App) -> Result<Response, ApiError> {
             "the service is shutting down",
         ));
     }
-    let model = batcher.pipeline().model_ref();
-    Ok(Json(json!({ "status": "ready", "model": model })).into_response())
+    let models: Vec<ModelRef> = registry
+        .list()
+        .iter()
+        .map(|listed| listed.served.pipeline.model_ref())
+        .collect();
+    Ok(Json(json!({ "status": "ready", "models": models })).into_response())
 }
 
 pub(super) async fn unknown_route(method: Method, uri: Uri) -> ApiError {

@@ -22,12 +22,18 @@ pub fn resolve(models: &Path, name: &str) -> Result<PathBuf, ModelError> {
     let candidates = [models.join(name), PathBuf::from(name)];
     candidates
         .iter()
-        .find(|dir| dir.join(MANIFEST).is_file() || dir.join(CONFIG).is_file())
+        .find(|dir| is_bundle(dir))
         .cloned()
         .ok_or_else(|| ModelError::Unknown {
             name: name.to_owned(),
             looked: candidates.map(|dir| dir.display().to_string()).join(" and "),
         })
+}
+
+/// Whether a folder looks like a model, ours or Hugging Face's.
+#[must_use]
+pub fn is_bundle(dir: &Path) -> bool {
+    dir.join(MANIFEST).is_file() || dir.join(CONFIG).is_file()
 }
 
 pub(super) fn load(dir: &Path) -> Result<(Model, Tokenizer), ModelError> {

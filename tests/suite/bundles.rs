@@ -8,6 +8,21 @@ use tasnif::pipeline::Pipeline;
 
 use super::common::repository;
 
+/// A copy of models/tiny in `dir` whose manifest has another version and no hashes, and whose self-test is gone: for
+/// changes that the tests make.
+pub fn variant(dir: &Path, version: &str, change: impl FnOnce(String) -> String) {
+    fs::create_dir_all(dir).expect("a folder");
+    for entry in fs::read_dir(repository("models/tiny")).expect("models/tiny") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, dir.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    fs::remove_file(dir.join("golden.jsonl")).expect("removed");
+    edit(&dir.join("tasnif.toml"), |text| {
+        let text = text.split("[files]").next().expect("a part").to_owned();
+        change(text.replace("version = \"1.0.0\"", &format!("version = \"{version}\"")))
+    });
+}
+
 /// A copy of models/tiny whose manifest lists no hashes, so that each fault is met where it lies.
 fn copy() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
@@ -21,7 +36,7 @@ fn copy() -> tempfile::TempDir {
     dir
 }
 
-fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+pub fn edit(path: &Path, change: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).expect("text");
     fs::write(path, change(text)).expect("written");
 }

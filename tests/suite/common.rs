@@ -7,6 +7,7 @@ use serde_json::Value;
 use tasnif::article::{Article, Verdict};
 use tasnif::batcher::{Batcher, Settings};
 use tasnif::pipeline::{Pipeline, Sequence};
+use tasnif::registry::{Registry, Served};
 
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -34,8 +35,15 @@ pub const SETTINGS: Settings = Settings {
     queue_tokens: 65_536,
 };
 
-pub fn batcher(settings: Settings) -> Arc<Batcher> {
-    Arc::new(Batcher::start(tiny(), settings).expect("threads start"))
+/// A registry that serves models/tiny.
+pub fn registry(settings: Settings) -> Arc<Registry> {
+    let registry = Registry::new(repository("models"), Batcher::start(settings).expect("threads start"));
+    let served = Served {
+        dir: repository("models/tiny"),
+        pipeline: tiny(),
+    };
+    registry.serve(Arc::new(served), false);
+    Arc::new(registry)
 }
 
 pub fn text(text: &str) -> Article {

@@ -8,10 +8,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tasnif::article::Article;
 use tasnif::batcher::Settings;
-use tasnif::http::{Limits, Service, router};
+use tasnif::http::{Key, Limits, Service, router};
 use tower::ServiceExt;
 
-use super::common::{SETTINGS, alone, assert_close, batcher, texts, tiny};
+use super::common::{SETTINGS, alone, assert_close, registry, texts, tiny};
 
 const LIMITS: Limits = Limits {
     body_bytes: 64 << 10,
@@ -19,8 +19,8 @@ const LIMITS: Limits = Limits {
 };
 
 fn service(settings: Settings) -> Arc<Service> {
-    let service = Arc::new(Service::new(LIMITS));
-    service.ready(batcher(settings));
+    let service = Arc::new(Service::new(LIMITS, Some(Key::new("secret"))));
+    service.ready(registry(settings));
     service
 }
 
@@ -265,7 +265,7 @@ async fn models_and_topics_are_listed() {
 
 #[tokio::test]
 async fn live_is_not_ready() {
-    let service = Arc::new(Service::new(LIMITS));
+    let service = Arc::new(Service::new(LIMITS, Some(Key::new("secret"))));
     assert_eq!(send(&service, get("/health/live")).await.0, StatusCode::OK);
     for request in [get("/health/ready"), get("/v1/models"), post(r#"{"text": "Oil."}"#)] {
         let (status, headers, value) = send(&service, request).await;
@@ -275,7 +275,7 @@ async fn live_is_not_ready() {
         );
         assert!(headers.contains_key(header::RETRY_AFTER));
     }
-    service.ready(batcher(SETTINGS));
+    service.ready(registry(SETTINGS));
     assert_eq!(send(&service, get("/health/ready")).await.0, StatusCode::OK);
     service.drain();
     let (status, _, value) = send(&service, get("/health/ready")).await;

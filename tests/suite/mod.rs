@@ -5,6 +5,8 @@ mod common;
 mod encoder;
 mod http;
 mod pipeline;
+mod registry;
+mod running;
 mod service;
 mod shipped;
 mod tokenizer;

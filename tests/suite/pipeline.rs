@@ -5,7 +5,7 @@ use tasnif::article::{Article, Field, InputError, Task};
 use tasnif::batcher::{Admission, Settings};
 use tasnif::pipeline::PrepareError;
 
-use super::common::{SETTINGS, alone, assert_close, batcher, text, texts, tiny};
+use super::common::{SETTINGS, alone, assert_close, registry, text, texts, tiny};
 
 #[test]
 fn an_articles_verdict_is_the_same_in_any_company() {
@@ -39,7 +39,7 @@ fn an_articles_verdict_is_the_same_in_any_company() {
             ..SETTINGS
         },
     ] {
-        let batcher = batcher(settings);
+        let registry = registry(settings);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)
             .build()
@@ -48,8 +48,8 @@ fn an_articles_verdict_is_the_same_in_any_company() {
             let tasks: Vec<_> = articles
                 .iter()
                 .map(|article| {
-                    let (batcher, article) = (batcher.clone(), article.clone());
-                    tokio::spawn(async move { batcher.classify(article, Admission::Wait).await })
+                    let (registry, article) = (registry.clone(), article.clone());
+                    tokio::spawn(async move { registry.classify(article, Admission::Wait).await })
                 })
                 .collect();
             let mut verdicts = Vec::new();
@@ -348,7 +348,7 @@ fn what_the_model_can_not_answer_is_refused_by_name() {
             model: Some("x".to_owned()),
             ..good()
         };
-        batcher(SETTINGS).classify(article, Admission::Wait).await
+        registry(SETTINGS).classify(article, Admission::Wait).await
     });
     assert!(matches!(error, Err(tasnif::batcher::ClassifyError::Input(error)) if error == unknown));
 }

@@ -1,8 +1,7 @@
 //! The real program over loopback: concurrency, order, shutdown.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,101 +10,11 @@ use serde_json::{Value, json};
 use tasnif::article::Article;
 
 use super::common::{alone, assert_close, repository, texts, tiny};
-
-struct Running {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Running {
-    /// `tasnif serve` on a free port, ready to answer.
-    fn start(model: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tasnif"))
-            .args([
-                "serve",
-                "--port",
-                "0",
-                "--log-format",
-                "json",
-                "--model",
-                model,
-                "--models",
-            ])
-            .arg(repository("models"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let address = loop {
-            let line = log.next().expect("a line that tells the address").expect("text");
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                break address
-                    .trim_end_matches(|c: char| !c.is_ascii_digit())
-                    .split('"')
-                    .next()
-                    .expect("an address")
-                    .parse();
-            }
-        };
-        // Somebody must read on, or the program would block on a full pipe.
-        std::thread::spawn(move || log.for_each(drop));
-        let running = Self {
-            child,
-            address: address.expect("an address"),
-        };
-        for _ in 0..600 {
-            if running.send("GET", "/health/ready", None).0 == 200 {
-                return running;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("not ready within 30 s");
-    }
-
-    fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        exchange(self.address, method, path, body).expect("an answer")
-    }
-
-    fn terminate(&self) {
-        let killed = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .expect("kill runs");
-        assert!(killed.success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// One request on a connection of its own.
-fn exchange(address: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, Value)> {
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .expect("a status");
-    Ok((status, serde_json::from_str(body).expect("a JSON body")))
-}
+use super::running::{Running, exchange};
 
 #[test]
 fn two_hundred_requests_at_concurrency_sixteen() {
-    let running = Running::start("tiny");
+    let running = Running::start(&repository("models"), &["--model", "tiny"]);
     let articles: Vec<Value> = texts()
         .iter()
         .cycle()
@@ -144,13 +53,13 @@ fn two_hundred_requests_at_concurrency_sixteen() {
 
 #[test]
 fn sigterm_answers_what_was_accepted() {
-    let mut running = Running::start("tiny");
+    let mut running = Running::start(&repository("models"), &["--model", "tiny"]);
     let long = json!({"text": texts()[4].repeat(8)});
     let address = running.address;
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let long = long.clone();
-            std::thread::spawn(move || exchange(address, "POST", "/v1/classify", Some(&long)))
+            std::thread::spawn(move || exchange(address, "POST", "/v1/classify", "", Some(&long)))
         })
         .collect();
     // Until all four are in work: the queue's length isn't visible from outside, so by time; each takes far longer.
