@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::article::Task;
 use crate::batcher::Settings;
 use crate::http::{Key, Limits};
+use crate::hub;
 
 /// Topics and stance of news articles in any language, with calibrated confidence, on a plain CPU.
 #[derive(Debug, Parser)]
@@ -41,6 +42,9 @@ pub enum Command {
     /// Say what one article is about and where it stands.
     #[command(after_help = CLASSIFY_EXAMPLES)]
     Classify(ClassifyArgs),
+    /// List, inspect, verify and fetch models.
+    #[command(after_help = MODELS_EXAMPLES)]
+    Models(ModelsArgs),
     /// Measure throughput, latency and memory on articles of your own.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
@@ -63,33 +67,28 @@ Examples:
 
 A file is the article's text; one that ends in .json is an article object as POST /v1/classify takes it.";
 
+const MODELS_EXAMPLES: &str = "\
+Examples:
+  tasnif models list
+  tasnif models verify default
+  tasnif models pull OWNER/NAME@REVISION --as mine
+  tasnif serve --model mine";
+
 const BENCH_EXAMPLES: &str = "\
 Example:
   tasnif bench --concurrency 16 articles.jsonl
 
 FILE has one article object a line, as POST /v1/classify takes it; fields that it doesn't know are passed over.";
 
-/// Where the models are, and how they run.
+/// Where the models are.
 #[derive(Debug, Clone, Args)]
-pub struct EngineArgs {
+pub struct FolderArgs {
     /// The folder that holds the models, a folder each [default: ./models, else models beside the program].
     #[arg(long, env = "TASNIF_MODELS", value_name = "DIR")]
     models: Option<PathBuf>,
-
-    /// Threads that encode [default: the processors that the process may use, by affinity and cgroup quota].
-    #[arg(long, env = "TASNIF_THREADS", value_name = "N")]
-    threads: Option<NonZeroUsize>,
-
-    /// The most tokens in one batch of a thread. Activations take about 30 kB a token.
-    #[arg(long, env = "TASNIF_BATCH_TOKENS", value_name = "N", default_value_t = 1024)]
-    batch_tokens: usize,
-
-    /// The most tokens admitted and not yet answered; what comes beyond is refused with 429.
-    #[arg(long, env = "TASNIF_QUEUE_TOKENS", value_name = "N", default_value_t = 65_536)]
-    queue_tokens: usize,
 }
 
-impl EngineArgs {
+impl FolderArgs {
     /// `--models`, else `models` of the working directory, else `models` beside the program.
     #[must_use]
     pub fn models(&self) -> PathBuf {
@@ -105,6 +104,32 @@ impl EngineArgs {
             .and_then(|program| Some(program.parent()?.join("models")))
             .filter(|dir| dir.is_dir());
         beside.unwrap_or(here)
+    }
+}
+
+/// Where the models are, and how they run.
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+
+    /// Threads that encode [default: the processors that the process may use, by affinity and cgroup quota].
+    #[arg(long, env = "TASNIF_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// The most tokens in one batch of a thread. Activations take about 30 kB a token.
+    #[arg(long, env = "TASNIF_BATCH_TOKENS", value_name = "N", default_value_t = 1024)]
+    batch_tokens: usize,
+
+    /// The most tokens admitted and not yet answered; what comes beyond is refused with 429.
+    #[arg(long, env = "TASNIF_QUEUE_TOKENS", value_name = "N", default_value_t = 65_536)]
+    queue_tokens: usize,
+}
+
+impl EngineArgs {
+    #[must_use]
+    pub fn models(&self) -> PathBuf {
+        self.folder.models()
     }
 
     #[must_use]
@@ -264,4 +289,78 @@ pub struct BenchArgs {
     /// Print the figures as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    #[command(flatten)]
+    pub folder: FolderArgs,
+
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// The models of the folder, a line each.
+    List,
+    /// What a model says of itself: tasks, labels, thresholds, training, as JSON.
+    Show {
+        /// A model of the models folder, or a path to one.
+        name: String,
+    },
+    /// Load models as serving would: files, hashes, shapes, finite weights, self-test.
+    Verify {
+        /// Models of the models folder, or paths [default: all of the folder].
+        names: Vec<String>,
+    },
+    /// Fetch a model from the Hugging Face hub into the models folder, and verify it.
+    Pull(PullArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// OWNER/NAME, with @REVISION for a branch, a tag or a commit.
+    pub id: String,
+
+    /// The folder's name [default: the last part of the id].
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Replace a model of that name.
+    #[arg(long)]
+    pub force: bool,
+
+    /// The hub.
+    #[arg(long, env = "HF_ENDPOINT", value_name = "URL")]
+    endpoint: Option<String>,
+
+    /// For private and gated models [default: the one that `hf auth login` stored].
+    #[arg(long, env = "HF_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// Where downloads are kept [default: hub in HF_HOME, else ~/.cache/huggingface/hub].
+    #[arg(long, env = "HF_HUB_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+
+    #[arg(long, env = "HF_HOME", value_name = "DIR", hide = true)]
+    home: Option<PathBuf>,
+
+    /// Open no connection: only what the cache has.
+    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    offline: bool,
+}
+
+impl PullArgs {
+    #[must_use]
+    pub fn hub(&self, progress: bool) -> hub::Settings {
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        hub::Settings {
+            endpoint: filled(&self.endpoint),
+            token: filled(&self.token),
+            cache: self.cache.clone().or_else(|| Some(self.home.as_ref()?.join("hub"))),
+            offline: self.offline,
+            progress,
+        }
+    }
 }

@@ -12,7 +12,8 @@
 //!
 //! - [`article`]: [`article::Article`] in, [`article::Verdict`] out; the same in HTTP, on the command line and in files.
 //! - [`http`]: routes, limits, and every error as one JSON shape.
-//! - [`commands`]: `serve`, `classify`, `bench`.
+//! - [`commands`]: `serve`, `classify`, `bench`, `models`.
+//! - [`hub`]: models from the Hugging Face hub into the models folder.
 //! - [`registry`]: the models that are served, by name, version and alias; swapped without a failed request.
 //! - [`batcher`]: a queue bounded in tokens; sequences of many articles become batches on the model's threads.
 //! - [`pipeline`]: the one path of the service, the command line and the evaluation.
@@ -29,6 +30,7 @@ pub mod commands;
 pub mod config;
 pub mod encoder;
 pub mod http;
+pub mod hub;
 pub mod model;
 pub mod pipeline;
 pub mod registry;

@@ -28,6 +28,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(args) => commands::serve(&args),
         Command::Classify(args) => commands::classify(&args),
+        Command::Models(args) => commands::models(&args),
         Command::Bench(args) => commands::bench(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod classify;
+mod models;
 mod serve;
 mod table;
 
@@ -14,6 +15,7 @@ use crate::pipeline::Pipeline;
 
 pub use bench::bench;
 pub use classify::classify;
+pub use models::models;
 pub use serve::serve;
 
 /// One model and the threads for it, for the commands that need no registry.

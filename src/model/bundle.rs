@@ -137,6 +137,26 @@ fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>, ModelError> {
     })
 }
 
+/// The sha256 of a file, in lower-case hexadecimal.
+pub fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What a bundle says of itself, without its weights.
+pub fn describe(dir: &Path) -> Result<Manifest, ModelError> {
+    if let Some(manifest) = read_manifest(dir)? {
+        return Ok(manifest);
+    }
+    let path = dir.join(CONFIG);
+    let config = read(&path, "every bundle has one, as Hugging Face writes it")?;
+    // The positions, from which the windows follow, are the encoder's to know; nothing else depends on them.
+    ClassifierConfig::parse(&config)
+        .and_then(|config| config.manifest(&folder_name(dir), 512))
+        .map_err(|message| ModelError::Manifest { path, message })
+}
+
 fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<(), ModelError> {
     for (name, expected) in &manifest.files {
         let path = dir.join(name);
@@ -145,10 +165,7 @@ fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<(), ModelError> {
             source,
             remedy: "tasnif.toml names it under [files], fetch the bundle again",
         };
-        let mut hasher = Sha256::new();
-        let mut file = fs::File::open(&path).map_err(unreadable)?;
-        std::io::copy(&mut file, &mut hasher).map_err(unreadable)?;
-        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = sha256(&path).map_err(unreadable)?;
         if !found.eq_ignore_ascii_case(expected) {
             return Err(ModelError::Hash {
                 path,

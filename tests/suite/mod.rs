@@ -4,6 +4,7 @@ mod cli;
 mod common;
 mod encoder;
 mod http;
+mod hub;
 mod pipeline;
 mod registry;
 mod running;
