@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::article::Task;
 use crate::batcher::Settings;
+use crate::encoder::Precision;
 use crate::http::{Key, Limits};
 use crate::hub;
 
@@ -117,6 +118,10 @@ pub struct EngineArgs {
     #[arg(long, env = "TASNIF_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
 
+    /// int8 is several times as fast, f32 the reference; architectures beyond BERT's family know f32 alone.
+    #[arg(long, env = "TASNIF_PRECISION", default_value = "int8")]
+    precision: PrecisionArg,
+
     /// The most tokens in one batch of a thread. Activations take about 30 kB a token.
     #[arg(long, env = "TASNIF_BATCH_TOKENS", value_name = "N", default_value_t = 1024)]
     batch_tokens: usize,
@@ -133,6 +138,14 @@ impl EngineArgs {
     }
 
     #[must_use]
+    pub fn precision(&self) -> Precision {
+        match self.precision {
+            PrecisionArg::Int8 => Precision::Int8,
+            PrecisionArg::F32 => Precision::F32,
+        }
+    }
+
+    #[must_use]
     pub fn settings(&self) -> Settings {
         // available_parallelism knows the affinity mask and the cgroup's CPU quota (v1 and v2).
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -142,6 +155,12 @@ impl EngineArgs {
             queue_tokens: self.queue_tokens,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    Int8,
+    F32,
 }
 
 #[derive(Debug, Args)]

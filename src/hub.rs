@@ -13,6 +13,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use serde::{Deserialize, Serialize};
 
+use crate::encoder::Precision;
 use crate::model::{ModelError, sha256};
 use crate::pipeline::Pipeline;
 
@@ -167,7 +168,7 @@ pub fn pull(settings: &Settings, model: &ModelId, models: &Path, name: &str, for
     let json = serde_json::to_vec_pretty(&pulled).unwrap_or_default();
     fs::write(&record, json).map_err(io(&record))?;
 
-    Pipeline::load(staging.path()).map_err(|source| HubError::Model {
+    Pipeline::load(staging.path(), Precision::default()).map_err(|source| HubError::Model {
         id: model.id.clone(),
         source: Box::new(source),
     })?;

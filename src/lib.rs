@@ -18,10 +18,11 @@
 //! - [`batcher`]: a queue bounded in tokens; sequences of many articles become batches on the model's threads.
 //! - [`pipeline`]: the one path of the service, the command line and the evaluation.
 //! - [`model`]: a bundle on disk, checked and loaded; the heads.
-//! - [`encoder`]: BERT and XLM-RoBERTa on candle tensors, without padding.
+//! - [`encoder`]: BERT and its kin, without padding: int8 on our own kernels, f32 on candle; the others on candle.
+//! - `kernels`: int8 linear layers, attention, GELU, LayerNorm, by instruction set.
 //! - [`weights`]: memory-mapped safetensors, int8 and 4-bit forms included.
 //!
-//! Dependencies point one way: `commands | http → registry → batcher → pipeline → model → encoder → weights`. [`article`] is a leaf;
+//! Dependencies point one way: `commands | http → registry → batcher → pipeline → model → encoder → kernels | weights`. [`article`] is a leaf;
 //! [`config`] holds every flag and environment variable and is read by `main` and [`commands`] alone.
 
 pub mod article;
@@ -31,6 +32,8 @@ pub mod config;
 pub mod encoder;
 pub mod http;
 pub mod hub;
+#[expect(unsafe_code, reason = "vector intrinsics; each block says why it is sound")]
+pub mod kernels;
 pub mod model;
 pub mod pipeline;
 pub mod registry;

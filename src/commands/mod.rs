@@ -20,6 +20,6 @@ pub use serve::serve;
 
 /// One model and the threads for it, for the commands that need no registry.
 fn start(args: &EngineArgs, model: &str) -> anyhow::Result<(Batcher, Arc<Pipeline>)> {
-    let pipeline = Pipeline::load(&model::resolve(&args.models(), model)?)?;
+    let pipeline = Pipeline::load(&model::resolve(&args.models(), model)?, args.precision())?;
     Ok((Batcher::start(args.settings())?, Arc::new(pipeline)))
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use crate::config::{ModelsArgs, ModelsCommand, PullArgs};
+use crate::encoder::Precision;
 use crate::hub::{self, ModelId, PULLED, Pulled};
 use crate::model::{self, Manifest, is_bundle};
 use crate::pipeline::Pipeline;
@@ -174,7 +175,7 @@ fn verify_one(dir: &Path) -> anyhow::Result<String> {
             }
         }
     }
-    let pipeline = Pipeline::load(dir)?;
+    let pipeline = Pipeline::load(dir, Precision::default())?;
     let manifest = pipeline.manifest();
     let hashes = match manifest.files.len() {
         0 => "no hashes".to_owned(),

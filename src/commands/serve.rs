@@ -48,6 +48,7 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
     let registry = Arc::new(Registry::new(
         args.engine.models(),
+        args.engine.precision(),
         Batcher::start(args.engine.settings())?,
     ));
     let loaded = tokio::select! {

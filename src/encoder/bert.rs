@@ -1,4 +1,4 @@
-//! BERT and its kin (RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT) on candle tensors, in f32.
+//! BERT and its kin (RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT) on candle tensors, in f32: the reference.
 //!
 //! Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding"; post-norm
 //! layers, exact GELU. candle-transformers' own structs are private and bound to its linear layer and its padding mask,
@@ -7,17 +7,16 @@
 use candle_core::{Device, Module, Tensor};
 use candle_nn::{LayerNorm, Linear};
 
+use super::embeddings::Embeddings;
 use super::names::Names;
 use super::{BertConfig, Encoder, EncoderError};
-use crate::weights::{Rows, Weights, WeightsError};
+use crate::weights::{Weights, WeightsError};
 
 /// An encoder with its weights.
 #[derive(Debug)]
 pub struct Bert {
     config: BertConfig,
-    words: Rows,
-    /// `[max_tokens, hidden]`: the position embedding plus that of token type 0, which every token here has.
-    positions: Tensor,
+    embeddings: Embeddings,
     norm: LayerNorm,
     layers: Vec<Layer>,
 }
@@ -25,26 +24,15 @@ pub struct Bert {
 impl Bert {
     /// Reads the encoder's tensors, by Hugging Face's names, from `weights`.
     pub fn load(config: BertConfig, weights: &Weights) -> Result<Self, EncoderError> {
-        let hidden = config.hidden_size;
-        let words = weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?;
-        let positions = weights.tensor(
-            "embeddings.position_embeddings.weight",
-            &[config.max_position_embeddings, hidden],
-        )?;
-        let mut positions = positions.narrow(0, config.first_position(), config.max_tokens())?;
+        let embeddings = Embeddings::load(&config, weights)?;
         let names = Names::of(&config.model_type);
-        if let Some(types) = names.token_types {
-            let types = weights.tensor(types, &[config.type_vocab_size, hidden])?;
-            positions = positions.broadcast_add(&types.narrow(0, 0, 1)?)?;
-        }
         let norm = layer_norm(weights, "embeddings.LayerNorm", &config)?;
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::load(&config, weights, &names, index))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             config,
-            words,
-            positions,
+            embeddings,
             norm,
             layers,
         })
@@ -64,27 +52,9 @@ impl Bert {
     /// Word, position and type embeddings, normalised: what the first layer reads.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
         let hidden = self.config.hidden_size;
-        let tokens: usize = sequences.iter().map(|ids| ids.len()).sum();
-        let mut words = Vec::with_capacity(tokens * hidden);
-        let mut positions = Vec::with_capacity(sequences.len());
-        for ids in sequences {
-            let max = self.config.max_tokens();
-            if ids.len() > max {
-                return Err(EncoderError::TooLong { length: ids.len(), max });
-            }
-            for &id in *ids {
-                if !self.words.extend(id as usize, &mut words) {
-                    return Err(EncoderError::TokenId {
-                        id,
-                        rows: self.words.len(),
-                    });
-                }
-            }
-            positions.push(self.positions.narrow(0, 0, ids.len())?);
-        }
-        let words = Tensor::from_vec(words, (tokens, hidden), &Device::Cpu)?;
-        let embedded = (words + Tensor::cat(&positions, 0)?)?;
-        Ok(self.norm.forward(&embedded)?)
+        let rows = self.embeddings.sum(sequences)?;
+        let rows = Tensor::from_vec(rows, ((), hidden), &Device::Cpu)?;
+        Ok(self.norm.forward(&rows)?)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The transformer encoder: token ids in, one hidden state per token out.
 //!
-//! BERT and its kin are ours ([`Bert`]): sequences of a batch lie one behind the other without padding (`[tokens, hidden]`).
+//! BERT and its kin are ours, in f32 on candle tensors ([`Bert`]) and in int8 on our own kernels ([`Int8Bert`]): sequences of a batch lie one behind the other without padding (`[tokens, hidden]`).
 //! The linear layers, LayerNorm and GELU see one long matrix; attention runs within each sequence. So a sequence is computed
 //! the same way alone and in any company, and nothing is ever computed for a padding token. Every other architecture is
 //! candle-transformers', one sequence at a time, for the same reason ([`stock`]).
 
 mod bert;
 mod config;
+mod embeddings;
+mod int8;
 mod names;
 pub mod stock;
 
@@ -17,7 +19,9 @@ use candle_core::Tensor;
 
 pub use bert::{Bert, Layer};
 pub use config::{BertConfig, ConfigError, model_type};
+pub use int8::Int8Bert;
 
+use crate::kernels::Isa;
 use crate::weights::{Weights, WeightsError};
 
 /// Why an encoder can't be built or can't run.
@@ -50,12 +54,25 @@ pub trait Encoder: Debug + Send + Sync {
     fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError>;
 }
 
+/// In what numbers an encoder of the BERT family computes. The other architectures know f32 alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// int8 linears, everything else in f32.
+    #[default]
+    Int8,
+    /// The reference.
+    F32,
+}
+
 /// The encoder that a config.json describes.
-pub fn load(config: &[u8], weights: &Arc<Weights>) -> Result<Box<dyn Encoder>, EncoderError> {
+pub fn load(config: &[u8], weights: &Arc<Weights>, precision: Precision) -> Result<Box<dyn Encoder>, EncoderError> {
     match model_type(config)?.as_str() {
         "bert" | "roberta" | "xlm-roberta" | "camembert" | "distilbert" => {
             let config = BertConfig::parse(config)?;
-            Ok(Box::new(Bert::load(config, weights)?))
+            Ok(match precision {
+                Precision::Int8 => Box::new(Int8Bert::load(config, weights, Isa::detect())?),
+                Precision::F32 => Box::new(Bert::load(config, weights)?),
+            })
         }
         other => stock::load(other, config, weights),
     }

@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 use super::head::{Classifier, MeanHead};
 use super::hugging_face::ClassifierConfig;
 use super::{Head, Manifest, Model, ModelError, PairHead, manifest};
-use crate::encoder;
+use crate::encoder::{self, Precision};
 use crate::weights::Weights;
 
 pub(super) const MANIFEST: &str = "tasnif.toml";
@@ -36,7 +36,7 @@ pub fn is_bundle(dir: &Path) -> bool {
     dir.join(MANIFEST).is_file() || dir.join(CONFIG).is_file()
 }
 
-pub(super) fn load(dir: &Path) -> Result<(Model, Tokenizer), ModelError> {
+pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer), ModelError> {
     let config_path = dir.join(CONFIG);
     let config = read(&config_path, "every bundle has one, as Hugging Face writes it")?;
     let written = read_manifest(dir)?;
@@ -49,10 +49,11 @@ pub(super) fn load(dir: &Path) -> Result<(Model, Tokenizer), ModelError> {
                 || load_tokenizer(dir),
                 || {
                     let weights = Arc::new(Weights::open(dir)?);
-                    let encoder = encoder::load(&config, &weights).map_err(|source| ModelError::Encoder {
-                        path: config_path.clone(),
-                        source,
-                    })?;
+                    let encoder =
+                        encoder::load(&config, &weights, precision).map_err(|source| ModelError::Encoder {
+                            path: config_path.clone(),
+                            source,
+                        })?;
                     Ok::<_, ModelError>((weights, encoder))
                 },
             )

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
-use crate::encoder::{Encoder, EncoderError};
+use crate::encoder::{Encoder, EncoderError, Precision};
 use crate::weights::WeightsError;
 
 pub use bundle::{describe, is_bundle, resolve, sha256};
@@ -62,7 +62,7 @@ pub struct Model {
 impl Model {
     /// Loads the bundle in `dir`, its tokenizer beside it, and checks it against its own manifest: hashes, shapes, finite
     /// weights.
-    pub fn load(dir: &Path) -> Result<(Self, Tokenizer), ModelError> {
-        bundle::load(dir)
+    pub fn load(dir: &Path, precision: Precision) -> Result<(Self, Tokenizer), ModelError> {
+        bundle::load(dir, precision)
     }
 }

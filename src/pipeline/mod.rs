@@ -21,7 +21,7 @@ use candle_core::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::article::ModelRef;
-use crate::encoder::EncoderError;
+use crate::encoder::{EncoderError, Precision};
 use crate::model::{Logits, Manifest, Model, ModelError};
 
 pub use prepare::{PrepareError, Prepared, Sequence};
@@ -57,10 +57,10 @@ pub struct Reading {
 
 impl Pipeline {
     /// Loads the bundle in `dir` and runs its self-test.
-    pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        let (model, tokenizer) = Model::load(dir)?;
+    pub fn load(dir: &Path, precision: Precision) -> Result<Self, ModelError> {
+        let (model, tokenizer) = Model::load(dir, precision)?;
         let pipeline = Self::new(model, tokenizer)?;
-        selftest::run(&pipeline)?;
+        selftest::run(&pipeline, precision)?;
         Ok(pipeline)
     }
 

@@ -9,11 +9,17 @@ use serde::Deserialize;
 
 use super::Pipeline;
 use crate::article::{Article, StanceScores};
+use crate::encoder::Precision;
 use crate::model::ModelError;
 
-/// How far a calibrated score may be from the golden one. f32 sums in another order move it by less than 1e-5; a wrong
-/// activation or a missing bias by far more.
-const TOLERANCE: f32 = 2e-3;
+/// How far a calibrated score may be from the golden one. f32 sums in another order move it by less than 1e-5, int8
+/// activations by a few hundredths at most; a wrong activation or a missing bias by far more than either.
+fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 => 2e-3,
+        Precision::Int8 => 0.1,
+    }
+}
 
 #[derive(Debug, Deserialize)]
 struct Golden {
@@ -25,7 +31,7 @@ struct Golden {
 }
 
 /// Runs the self-test of the bundle; one that brings none passes.
-pub fn run(pipeline: &Pipeline) -> Result<(), ModelError> {
+pub fn run(pipeline: &Pipeline, precision: Precision) -> Result<(), ModelError> {
     let path = pipeline.model.dir.join("golden.jsonl");
     let failed = |message: String| ModelError::SelfTest {
         path: path.clone(),
@@ -44,7 +50,7 @@ pub fn run(pipeline: &Pipeline) -> Result<(), ModelError> {
     };
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let golden: Golden = serde_json::from_str(line).map_err(|error| failed(format!("line {number}: {error}")))?;
-        compare(pipeline, &golden).map_err(|message| {
+        compare(pipeline, &golden, tolerance(precision)).map_err(|message| {
             failed(format!(
                 "line {number}: the self-test fails: {message}; weights, tokenizer and tasnif.toml don't belong together, \
                  fetch or export the bundle again"
@@ -54,7 +60,7 @@ pub fn run(pipeline: &Pipeline) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn compare(pipeline: &Pipeline, golden: &Golden) -> Result<(), String> {
+fn compare(pipeline: &Pipeline, golden: &Golden, tolerance: f32) -> Result<(), String> {
     let prepared = pipeline.prepare(&golden.article).map_err(|error| error.to_string())?;
     let sequences: Vec<_> = prepared.sequences.iter().collect();
     let readings = pipeline.read(&sequences).map_err(|error| error.to_string())?;
@@ -73,7 +79,7 @@ fn compare(pipeline: &Pipeline, golden: &Golden) -> Result<(), String> {
     }
     for (name, expected) in expected {
         match scores.get(&name) {
-            Some(found) if (found - expected).abs() <= TOLERANCE => {}
+            Some(found) if (found - expected).abs() <= tolerance => {}
             Some(found) => return Err(format!("{name} is {found:.4}, {expected:.4} was expected")),
             None => return Err(format!("there is no {name}")),
         }

@@ -12,6 +12,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::article::{Article, InputError, ModelRef, Verdict};
 use crate::batcher::{Admission, Batcher, ClassifyError};
+use crate::encoder::Precision;
 use crate::model::{self, ModelError};
 use crate::pipeline::Pipeline;
 
@@ -64,6 +65,7 @@ pub struct Listed {
 pub struct Registry {
     /// The folder whose folders are models.
     models: PathBuf,
+    precision: Precision,
     batcher: Batcher,
     state: RwLock<State>,
     /// One load at a time: each takes the memory of a model until it is switched to.
@@ -87,9 +89,10 @@ struct Versions {
 impl Registry {
     /// Nothing is served yet.
     #[must_use]
-    pub fn new(models: PathBuf, batcher: Batcher) -> Self {
+    pub fn new(models: PathBuf, precision: Precision, batcher: Batcher) -> Self {
         Self {
             models,
+            precision,
             batcher,
             state: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
@@ -135,8 +138,8 @@ impl Registry {
     pub async fn load(&self, dir: PathBuf, keep: bool) -> Result<Arc<Served>, RegistryError> {
         let _one = self.loading.lock().await;
         let loading = {
-            let dir = dir.clone();
-            tokio::task::spawn_blocking(move || Pipeline::load(&dir))
+            let (dir, precision) = (dir.clone(), self.precision);
+            tokio::task::spawn_blocking(move || Pipeline::load(&dir, precision))
         };
         let pipeline = loading
             .await

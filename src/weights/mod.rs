@@ -5,6 +5,7 @@
 //! Only safetensors are read: a pickle can run code, so no other container is opened.
 
 mod builder;
+mod int8;
 mod mapped;
 mod rows;
 
@@ -17,6 +18,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 pub use builder::var_builder;
+pub use int8::Int8Rows;
 pub use rows::Rows;
 
 use mapped::Mapped;
@@ -173,18 +175,33 @@ impl Weights {
     /// # Errors
     /// Absent, of another shape, of a dtype that is not read, or with a value that is not finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
+        Ok(Tensor::from_vec(self.values(name, shape)?, shape, &Device::Cpu)?)
+    }
+
+    /// The same as plain values, in row-major order.
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let (entry, file) = self.entry(name, shape)?;
         let values = match entry.dtype {
-            Dtype::I8 => self.int8(name, entry, file)?,
+            Dtype::I8 => self.stored_int8(name, entry, file)?.expand(),
             _ => self.floats(name, entry, file)?,
         };
         if values.iter().any(|value| !value.is_finite()) {
-            return Err(WeightsError::NotFinite {
-                path: file.path().to_path_buf(),
-                name: name.to_owned(),
-            });
+            return Err(Self::not_finite(name, file));
         }
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Ok(values)
+    }
+
+    /// A matrix in int8 with a scale a row: as it is stored, or quantised here.
+    pub fn int8(&self, name: &str, rows: usize, columns: usize) -> Result<Int8Rows, WeightsError> {
+        let (entry, file) = self.entry(name, &[rows, columns])?;
+        if entry.dtype != Dtype::I8 {
+            return Ok(Int8Rows::quantise(&self.values(name, &[rows, columns])?, columns));
+        }
+        let stored = self.stored_int8(name, entry, file)?;
+        if stored.scales.iter().any(|scale| !scale.is_finite()) {
+            return Err(Self::not_finite(name, file));
+        }
+        Ok(stored)
     }
 
     /// A table whose rows are read one at a time and stay where they are mapped: the word embeddings.
@@ -227,19 +244,26 @@ impl Weights {
         decode(bytes, entry.dtype).ok_or_else(|| Self::wrong_dtype(name, entry, file))
     }
 
-    /// weight\[row\]\[column\] = int8 * scale\[row\]: symmetric, one scale per output channel.
-    fn int8(&self, name: &str, entry: &Entry, file: &Mapped) -> Result<Vec<f32>, WeightsError> {
+    fn stored_int8(&self, name: &str, entry: &Entry, file: &Mapped) -> Result<Int8Rows, WeightsError> {
         let &[rows, columns] = entry.shape.as_slice() else {
             return Err(Self::wrong_dtype(name, entry, file));
         };
         let scale_name = format!("{name}{INT8_SCALE}");
         let (scale_entry, scale_file) = self.entry(&scale_name, &[rows])?;
         let scales = self.floats(&scale_name, scale_entry, scale_file)?;
-        let mut values = Vec::with_capacity(rows * columns);
-        for (row, scale) in file.slice(&entry.range).chunks_exact(columns.max(1)).zip(scales) {
-            values.extend(row.iter().map(|byte| f32::from(byte.cast_signed()) * scale));
+        let values = file.slice(&entry.range).iter().map(|byte| byte.cast_signed()).collect();
+        Ok(Int8Rows {
+            values,
+            scales,
+            columns,
+        })
+    }
+
+    fn not_finite(name: &str, file: &Mapped) -> WeightsError {
+        WeightsError::NotFinite {
+            path: file.path().to_path_buf(),
+            name: name.to_owned(),
         }
-        Ok(values)
     }
 
     fn wrong_dtype(name: &str, entry: &Entry, file: &Mapped) -> WeightsError {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use tasnif::encoder::Precision;
 use tasnif::pipeline::Pipeline;
 
 use super::common::repository;
@@ -271,7 +272,7 @@ fn a_broken_bundle_is_refused_by_name() {
     for case in cases {
         let dir = copy();
         (case.fault)(dir.path());
-        match Pipeline::load(dir.path()) {
+        match Pipeline::load(dir.path(), Precision::F32) {
             Ok(_) => failures.push(format!("{}: it was loaded", case.name)),
             Err(error) => {
                 let message = error.to_string();
@@ -282,7 +283,7 @@ fn a_broken_bundle_is_refused_by_name() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    Pipeline::load(copy().path()).expect("without a fault it loads");
+    Pipeline::load(copy().path(), Precision::F32).expect("without a fault it loads");
 }
 
 /// Weights in a pickle are not opened, and the message says how to convert them.
@@ -293,6 +294,8 @@ fn a_pickle_is_refused_with_the_way_to_convert_it() {
         fs::remove_file(dir.path().join(format!("{file}.safetensors"))).expect("removed");
     }
     fs::write(dir.path().join("pytorch_model.bin"), b"\x80\x02}q\x00.").expect("written");
-    let message = Pipeline::load(dir.path()).expect_err("refused").to_string();
+    let message = Pipeline::load(dir.path(), Precision::F32)
+        .expect_err("refused")
+        .to_string();
     assert!(message.contains("safe_serialization=True"), "{message}");
 }

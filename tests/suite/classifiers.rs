@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use tasnif::article::{Article, Topic};
+use tasnif::encoder::Precision;
 use tasnif::pipeline::Pipeline;
 
 use super::common::{alone, repository, text};
@@ -69,7 +70,7 @@ fn every_architecture_agrees_with_transformers() {
     let mut failures = Vec::new();
     for name in CLASSIFIERS {
         let dir = classifier(name);
-        let pipeline = Pipeline::load(dir.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let pipeline = Pipeline::load(dir.path(), Precision::F32).unwrap_or_else(|error| panic!("{name}: {error}"));
         let labels = labels(dir.path());
         for golden in golden(name) {
             let prepared = pipeline.prepare(&text(&golden.text)).expect("a good article");
@@ -100,6 +101,30 @@ fn every_architecture_agrees_with_transformers() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// int8 moves the scores of these random models (weights far wider than trained ones) by a few hundredths at most.
+#[test]
+fn int8_stays_near_transformers() {
+    for name in ["bert", "roberta", "xlm_roberta", "camembert", "distilbert"] {
+        let dir = classifier(name);
+        let pipeline = Pipeline::load(dir.path(), Precision::Int8).expect("it loads");
+        let labels = labels(dir.path());
+        for golden in golden(name) {
+            let topics = alone(&pipeline, &text(&golden.text)).topics.expect("topics");
+            for (label, expected) in labels.iter().zip(&golden.scores) {
+                let found = topics
+                    .iter()
+                    .find(|topic| topic.label == *label)
+                    .expect("the label")
+                    .score;
+                assert!(
+                    (found - expected).abs() <= 0.05,
+                    "{name}, {label}: {found}, transformers say {expected}"
+                );
+            }
+        }
+    }
+}
+
 /// `problem_type` decides: many labels at once by threshold, or the best one of all.
 #[test]
 fn single_label_assigns_the_best_and_only_it() {
@@ -110,7 +135,7 @@ fn single_label_assigns_the_best_and_only_it() {
         ("modernbert", true),
     ] {
         let dir = classifier(name);
-        let pipeline = Pipeline::load(dir.path()).expect("it loads");
+        let pipeline = Pipeline::load(dir.path(), Precision::F32).expect("it loads");
         let article = Article {
             evidence: true,
             ..text(&golden(name)[1].text)
@@ -138,7 +163,7 @@ fn single_label_assigns_the_best_and_only_it() {
 #[test]
 fn a_long_text_of_a_hugging_face_model_is_windowed_too() {
     let dir = classifier("distilbert");
-    let pipeline = Pipeline::load(dir.path()).expect("it loads");
+    let pipeline = Pipeline::load(dir.path(), Precision::F32).expect("it loads");
     let verdict = alone(&pipeline, &text(&golden("distilbert")[1].text.repeat(30)));
     assert!(verdict.usage.windows > 10, "{:?}", verdict.usage);
     assert!(verdict.stance.is_none(), "it has no such task");
@@ -157,7 +182,9 @@ fn what_is_no_classifier_is_refused() {
         let config = fs::read_to_string(&path).expect("read");
         assert!(config.contains(from), "{from}");
         fs::write(&path, config.replace(from, to)).expect("written");
-        let message = Pipeline::load(dir.path()).expect_err("refused").to_string();
+        let message = Pipeline::load(dir.path(), Precision::F32)
+            .expect_err("refused")
+            .to_string();
         assert!(message.contains(says) && message.contains("config.json"), "{message}");
     }
 }

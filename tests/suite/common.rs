@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 use tasnif::article::{Article, Verdict};
 use tasnif::batcher::{Batcher, Settings};
+use tasnif::encoder::Precision;
 use tasnif::pipeline::{Pipeline, Sequence};
 use tasnif::registry::{Registry, Served};
 
@@ -14,7 +15,7 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 pub fn load(path: &str) -> Arc<Pipeline> {
-    Arc::new(Pipeline::load(&repository(path)).expect("the bundle loads"))
+    Arc::new(Pipeline::load(&repository(path), Precision::Int8).expect("the bundle loads"))
 }
 
 /// models/tiny, loaded once.
@@ -37,7 +38,11 @@ pub const SETTINGS: Settings = Settings {
 
 /// A registry that serves models/tiny.
 pub fn registry(settings: Settings) -> Arc<Registry> {
-    let registry = Registry::new(repository("models"), Batcher::start(settings).expect("threads start"));
+    let registry = Registry::new(
+        repository("models"),
+        Precision::Int8,
+        Batcher::start(settings).expect("threads start"),
+    );
     let served = Served {
         dir: repository("models/tiny"),
         pipeline: tiny(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tasnif::article::Article;
+use tasnif::encoder::Precision;
 use tasnif::pipeline::Pipeline;
 
 use super::bundles::variant;
@@ -67,7 +68,7 @@ fn a_thousand_requests_while_the_model_is_swapped_twenty_times() {
         .collect();
     let mut expected: HashMap<String, Vec<Value>> = HashMap::new();
     for (folder, version, _) in &variants {
-        let pipeline = Pipeline::load(&models.path().join(folder)).expect("a good variant");
+        let pipeline = Pipeline::load(&models.path().join(folder), Precision::Int8).expect("a good variant");
         expected.insert(
             (*version).to_owned(),
             articles

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 use serde::Deserialize;
 use tasnif::article::Article;
+use tasnif::encoder::Precision;
 use tasnif::model::{Model, Template};
 use tasnif::pipeline::TextTokenizer;
 
@@ -20,7 +21,7 @@ struct Golden {
 }
 
 fn tokenizer(name: &str) -> TextTokenizer {
-    let (_, tokenizer) = Model::load(&repository(&format!("models/{name}"))).expect("the bundle loads");
+    let (_, tokenizer) = Model::load(&repository(&format!("models/{name}")), Precision::F32).expect("the bundle loads");
     TextTokenizer::new(tokenizer).expect("a tokenizer for text")
 }
 

@@ -1,0 +1,82 @@
+//! CPU kernels of the int8 encoder.
+//!
+//! * [`PackedLinear`], [`QuantizedRows`], [`linear()`]: int8 weights (one scale per output channel) times activations that
+//!   are quantised on the fly, with bias, GELU or residual fused.
+//! * [`attention()`], [`LayerNorm`], [`gelu()`]: the rest of a BERT layer, f32.
+//! * [`Int8Layer`] with its [`Workspace`]: a whole layer without an allocation in the steady state.
+//!
+//! Everything is written once over the `Simd` trait; [`Isa`] says at run time what the CPU has. A new instruction set is one
+//! file that implements `Simd`, one variant of [`Isa`] and one line of its `detect`, `supported` and `run`.
+//!
+//! Every function works on one thread: the service runs one batch per thread.
+
+mod activation;
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod generic;
+mod layer;
+mod linear;
+mod norm;
+mod pack;
+mod quantise;
+#[cfg(test)]
+mod reference;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+pub use activation::gelu;
+pub use attention::{AttentionScratch, attention};
+pub use layer::{Int8Layer, Int8Linear, LayerParts, Workspace};
+pub use linear::{Epilogue, linear};
+pub use norm::LayerNorm;
+pub use pack::PackedLinear;
+pub use quantise::QuantizedRows;
+#[cfg(test)]
+use quantise::outliers;
+
+use simd::{Kernel, Simd};
+
+/// An instruction set that this CPU has. The variants carry a proof of it, so that none can be made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    Portable(generic::Portable),
+}
+
+impl Isa {
+    /// The fastest that this CPU has.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::supported().next().unwrap_or(Self::Portable(generic::Portable))
+    }
+
+    /// All that this CPU has, the fastest first.
+    pub fn supported() -> impl Iterator<Item = Self> {
+        let fast = [
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::detect().map(Self::Avx2),
+        ];
+        fast.into_iter().flatten().chain([Self::Portable(generic::Portable)])
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            Self::Portable(_) => "portable",
+        }
+    }
+
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => simd.run(kernel),
+            Self::Portable(simd) => simd.run(kernel),
+        }
+    }
+}
