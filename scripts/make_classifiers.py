@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Make tiny random Hugging Face classifiers, one of each architecture that is served, with their golden answers.
 
-tests/data/classifiers/NAME is what `save_pretrained` writes (config.json, *.safetensors; no tokenizer: all use the one of
-models/tiny), and golden.jsonl: texts, the token ids that the tokenizers library makes of them, the logits, and the scores
-as the model's `problem_type` wants them. Storage formats are varied on purpose: f32, f16, bf16, and one in shards.
+tests/data/classifiers/NAME is what `save_pretrained` writes (config.json, *.safetensors; no tokenizer: all use the one
+of models/tiny), and golden.jsonl: texts, the token ids that the tokenizers library makes of them, the logits, and the
+scores as the model's `problem_type` wants them. Storage formats are varied on purpose: f32, f16, bf16, and one in
+shards.
 
     scripts/make_classifiers.py            # from the repository's root; needs torch and transformers
 """

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::config::{ModelsArgs, ModelsCommand, PullArgs};
 use crate::encoder::Precision;
 use crate::hub::{self, ModelId, PULLED, Pulled};
-use crate::model::{self, Manifest, is_bundle};
+use crate::model::{self, Manifest};
 use crate::pipeline::Pipeline;
 
 /// Runs one of the subcommands on the models folder.
@@ -25,16 +25,8 @@ pub fn models(args: &ModelsArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The bundles of a folder, by name.
 fn bundles(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("can't read the models folder {}", folder.display()))?;
-    let mut dirs: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|dir| is_bundle(dir))
-        .collect();
-    dirs.sort();
-    Ok(dirs)
+    model::bundles(folder).with_context(|| format!("can't read the models folder {}", folder.display()))
 }
 
 fn list(folder: &Path, out: &mut impl Write) -> anyhow::Result<()> {

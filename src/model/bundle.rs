@@ -30,6 +30,15 @@ pub fn resolve(models: &Path, name: &str) -> Result<PathBuf, ModelError> {
         })
 }
 
+/// The bundles of a models folder, by name. Hidden folders are none: that is where a bundle lies before it is whole.
+pub fn bundles(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let hidden = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    let entries = fs::read_dir(folder)?.flatten().filter(|entry| !hidden(entry));
+    let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|dir| is_bundle(dir)).collect();
+    dirs.sort();
+    Ok(dirs)
+}
+
 /// Whether a folder looks like a model, ours or Hugging Face's.
 #[must_use]
 pub fn is_bundle(dir: &Path) -> bool {

@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use crate::encoder::{Encoder, EncoderError, Precision};
 use crate::weights::WeightsError;
 
-pub use bundle::{describe, is_bundle, resolve, sha256};
+pub use bundle::{bundles, describe, is_bundle, resolve, sha256};
 pub use head::{Head, Logits, PairHead};
 pub use manifest::{
     Manifest, Platt, STANCES, Scores, Temperature, Template, TopicLabel, Training, WindowPooling, Windows,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Registry;
-use crate::model::is_bundle;
+use crate::model;
 
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -75,10 +75,8 @@ async fn look(registry: &Registry, seen: &mut BTreeMap<PathBuf, Seen>) {
 
 /// The bundles of a folder and their signatures; an unreadable folder has none, for now.
 fn bundles(models: &Path) -> BTreeMap<PathBuf, Signature> {
-    let entries = std::fs::read_dir(models).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|dir| is_bundle(dir))
+    let dirs = model::bundles(models).unwrap_or_default();
+    dirs.into_iter()
         .map(|dir| {
             let signature = signature(&dir);
             (dir, signature)

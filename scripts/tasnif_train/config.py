@@ -1,0 +1,95 @@
+"""The configuration of a training run: one TOML file, one frozen dataclass per table."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasnif_train.data import Article, Sampling, read_annotated
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A public set beside the annotated articles, `per_epoch` texts of it each epoch.
+
+    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance.
+    """
+
+    name: str
+    per_epoch: int
+    topics: dict[str, list[str]] | None = None
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """Lengths in tokens; a bundle carries the same numbers."""
+
+    prefix: str = "query: "
+    tokens: int = 256
+    target_tokens: int = 64
+    overlap: int = 32
+
+
+@dataclass(frozen=True)
+class Optim:
+    """Learning rates are those of the top layer (`lr`) and of the heads; `warmup` is a share of the run."""
+
+    batch: int = 16
+    lr: float = 1.5e-4
+    head_lr: float = 1e-3
+    layer_decay: float = 0.9
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    clip: float = 1.0
+    dropout: float = 0.1
+    frozen_layers: int = 0
+    topic_weight: float = 10.0
+    stance_weight: float = 1.0
+    unrelated_weight: float = 1.0
+    epochs: float = 5.0
+    seed: int = 13
+
+
+@dataclass(frozen=True)
+class Config:
+    """One shipped model: its identity, its data and its recipe."""
+
+    name: str
+    version: str
+    description: str
+    license: str
+    base: str
+    annotated: str
+    holdout_percent: int = 10
+    excluded_sources: tuple[str, ...] = ()
+    written: str = ""
+    """Annotated articles of our own, a file of this repository beside the configuration's folder."""
+    written_repeat: int = 1
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    sampling: Sampling = field(default_factory=Sampling)
+    optim: Optim = field(default_factory=Optim)
+    extra: tuple[Extra, ...] = ()
+
+
+def parse(table: dict[str, Any]) -> Config:
+    """Unknown keys are errors: a misspelt option must not pass for its default."""
+    table = dict(table)
+    nested: dict[str, Any] = {
+        "excluded_sources": tuple(table.pop("excluded_sources", ())),
+        "sequence": SequenceConfig(**table.pop("sequence", {})),
+        "sampling": Sampling(**table.pop("sampling", {})),
+        "optim": Optim(**table.pop("optim", {})),
+        "extra": tuple(Extra(**entry) for entry in table.pop("extra", [])),
+    }
+    return Config(**table, **nested)
+
+
+def load(path: Path) -> Config:
+    return parse(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def read_written(config: Config, path: Path) -> list[Article]:
+    """The articles that the configuration at `path` adds to the annotated ones."""
+    return read_annotated(path.parent.parent / config.written) if config.written else []

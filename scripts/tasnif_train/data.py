@@ -1,0 +1,241 @@
+"""Annotated articles and public sets: reading, splitting, and the draws that one epoch makes from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import random
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+STANCES = ("favor", "against", "neutral", "unrelated")
+UNRELATED = STANCES.index("unrelated")
+NO_STANCE = -100
+"""Label of a sequence that teaches no stance; the value that cross-entropy ignores."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A label of the taxonomy: names by language, IPTC Media Topic codes."""
+
+    id: str
+    names: dict[str, str]
+    iptc: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A target and the stance that the article conveys toward it, as an index into STANCES."""
+
+    target: str
+    stance: int
+
+
+@dataclass(frozen=True)
+class Article:
+    """A text with what is known of it.
+
+    `topics` holds the positives; `known` the labels that its source can speak of (None: all of them). A label
+    outside `known` is masked in the loss, because silence of a foreign scheme is no evidence of absence.
+    """
+
+    id: str
+    lang: str
+    source: str
+    license: str
+    text: str
+    topics: frozenset[str] = frozenset()
+    known: frozenset[str] | None = None
+    pairs: tuple[Pair, ...] = ()
+    primary: str = ""
+
+
+def read_taxonomy(path: Path) -> list[Topic]:
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["topic"]
+    return [Topic(e["id"], {k: v for k, v in e.items() if k not in ("id", "iptc")}, tuple(e["iptc"])) for e in entries]
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a JSONL file, decompressed on the way if it ends in .xz."""
+    with path.open("rb") as raw, lzma.open(raw) if path.suffix == ".xz" else raw as lines:
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
+
+
+def find(data: Path, name: str) -> Path:
+    """`name`.jsonl[.xz] anywhere under the data directory."""
+    for candidate in sorted(data.rglob(f"{name}.jsonl*")):
+        if candidate.name in (f"{name}.jsonl", f"{name}.jsonl.xz"):
+            return candidate
+    raise FileNotFoundError(f"no {name}.jsonl or {name}.jsonl.xz under {data}")
+
+
+def is_noncommercial(license_id: str) -> bool:
+    return "-nc" in license_id.lower() or "noncommercial" in license_id.lower()
+
+
+def parse_annotated(row: dict[str, Any]) -> Article:
+    return Article(
+        id=row["id"],
+        lang=row["lang"],
+        source=row["source"],
+        license=row["license"],
+        text=row["text"],
+        topics=frozenset(row["topics"]),
+        pairs=tuple(Pair(p["target"], STANCES.index(p["stance"])) for p in row["stance"]),
+        primary=row["primary"] or "",
+    )
+
+
+def read_annotated(path: Path, excluded: Sequence[str] = ()) -> list[Article]:
+    """Articles with complete topics, without those under a non-commercial licence.
+
+    `excluded` holds beginnings of the names of further sources to leave out.
+    """
+    articles = [parse_annotated(row) for row in read_jsonl(path) if not is_noncommercial(row["license"])]
+    return [article for article in articles if not article.source.startswith(tuple(excluded))]
+
+
+def read_public(path: Path, mapping: dict[str, list[str]] | None) -> list[Article]:
+    """A public set: of topics where `mapping` (category -> topics) is given, else of stance."""
+    articles = []
+    for row in read_jsonl(path):
+        if is_noncommercial(row["license"]):
+            continue
+        common = {key: row[key] for key in ("id", "lang", "source", "license", "text")}
+        if mapping is None:
+            pair = Pair(row["target"], STANCES.index(row["stance"]))
+            articles.append(Article(**common, known=frozenset(), pairs=(pair,)))
+        elif topics := mapping.get(str(row["category"])):
+            articles.append(Article(**common, topics=frozenset(topics), known=frozenset(topics)))
+    return articles
+
+
+def is_held_out(article_id: str, percent: int) -> bool:
+    """Whether an article belongs to the tuning split: a hash of its id, so that it never moves.
+
+    Languages of SIB-200 carry the same sentence under one `pid`; ids of other sets are one per text.
+    """
+    digest = hashlib.sha256(article_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 100 < percent
+
+
+def split(articles: Iterable[Article], percent: int) -> tuple[list[Article], list[Article]]:
+    """(training, held out)"""
+    training: list[Article] = []
+    held_out: list[Article] = []
+    for article in articles:
+        (held_out if is_held_out(article.id, percent) else training).append(article)
+    return training, held_out
+
+
+_WORD = re.compile(r"\w{3,}")
+
+
+def common_words(texts: Iterable[str], share: float = 0.2) -> frozenset[str]:
+    """Words that stand in more than `share` of the texts: function words, mostly."""
+    seen: Counter[str] = Counter()
+    count = 0
+    for text in texts:
+        seen.update(set(_WORD.findall(text.casefold())))
+        count += 1
+    return frozenset(word for word, n in seen.items() if n > share * count)
+
+
+def shares_words(target: str, text: str, common: frozenset[str] = frozenset()) -> bool:
+    """Whether a word of the target (three letters or more) stands in the text, in any case or as part of a word.
+
+    Substrings count because Arabic, Hebrew and Amharic glue articles and prepositions to the word. Words of `common`
+    do not count: else no foreign target would ever contain "the", and a model would see that.
+    """
+    folded = text.casefold()
+    target = target.casefold()
+    return target in folded or any(word in folded for word in _WORD.findall(target) if word not in common)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Shares of the three kinds of draws, and how texts are varied."""
+
+    empty: float = 0.20
+    unrelated: float = 0.17
+    same_language: float = 0.5
+    drop_title: float = 0.15
+    crop: float = 0.25
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sequence to train on: an article, a target and the stance toward it."""
+
+    article: Article
+    target: str
+    stance: int
+    drop_title: bool = False
+    crop: float | None = None
+    """Where to begin in a text longer than the window, 0 = start … 1 = as late as fills it; None = the start."""
+
+
+@dataclass
+class Foreign:
+    """A source of targets that have nothing to do with an article."""
+
+    articles: Sequence[Article]
+    by_language: dict[str, list[Article]] = field(default_factory=dict)
+    common: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.articles = [a for a in self.articles if a.pairs]
+        for article in self.articles:
+            self.by_language.setdefault(article.lang, []).append(article)
+        for lang, of_language in self.by_language.items():
+            self.common[lang] = common_words(a.text for a in of_language)
+
+    def draw(self, article: Article, rng: random.Random, same_language: float, tries: int = 50) -> str | None:
+        """A target of another article that shares no topic, the words of which the text does not contain."""
+        own = {pair.target for pair in article.pairs}
+        common = self.common.get(article.lang, frozenset())
+        for _ in range(tries):
+            near = self.by_language.get(article.lang) if rng.random() < same_language else None
+            other = rng.choice(near or self.articles)
+            if other.id == article.id or other.topics & article.topics:
+                continue
+            target = rng.choice(other.pairs).target
+            if target not in own and not shares_words(target, article.text, common):
+                return target
+        return None
+
+
+def draw_article(article: Article, foreign: Foreign, sampling: Sampling, rng: random.Random) -> Draw:
+    """Decide what one pass over an article asks: its main subject, one of its targets, or a foreign one."""
+    drop_title = rng.random() < sampling.drop_title
+    crop = rng.random() if rng.random() < sampling.crop else None
+    kind = rng.random()
+    target, stance = "", NO_STANCE
+    if article.known is not None:
+        # Claims of the public sets are no main subjects: their own target, or nothing.
+        if article.pairs:
+            pair = rng.choice(article.pairs)
+            target, stance = pair.target, pair.stance
+    elif kind < sampling.unrelated and (alien := foreign.draw(article, rng, sampling.same_language)):
+        target, stance = alien, UNRELATED
+    elif article.pairs:
+        if kind < sampling.unrelated + sampling.empty:
+            stance = article.pairs[0].stance
+        else:
+            pair = rng.choice(article.pairs)
+            target, stance = pair.target, pair.stance
+    return Draw(article, target, stance, drop_title, crop)
+
+
+def without_title(text: str) -> str:
+    """The text after its first line, if enough is left to judge."""
+    _, newline, rest = text.partition("\n")
+    return rest if newline and len(rest) >= 200 else text

@@ -1,0 +1,92 @@
+import json
+import lzma
+import random
+from collections import Counter
+from pathlib import Path
+
+from tasnif_train import data
+from tasnif_train.data import Article, Foreign, Pair, Sampling
+
+
+def article(i: int, topics: set[str], target: str, text: str = "", lang: str = "en") -> Article:
+    return Article(f"a{i}", lang, "s", "mit", text or f"text {i}", frozenset(topics), pairs=(Pair(target, 0),))
+
+
+def test_the_split_is_stable_and_about_the_size_asked() -> None:
+    ids = [f"id-{i}" for i in range(5000)]
+    held = {i for i in ids if data.is_held_out(i, 10)}
+    assert 400 < len(held) < 600
+    assert held == {i for i in ids if data.is_held_out(i, 10)}
+    assert held < {i for i in ids if data.is_held_out(i, 20)}
+
+
+def test_words_are_found_in_any_case_and_inside_words() -> None:
+    assert data.shares_words("NATO expansion", "the nato summit")
+    assert data.shares_words("أمن", "الأمن السيبراني")
+    assert data.shares_words("US", "the us said")
+    assert not data.shares_words("the league", "the bank", frozenset({"the"}))
+    assert not data.shares_words("football league", "the central bank raised rates")
+
+
+def test_a_foreign_target_shares_neither_topic_nor_words() -> None:
+    articles = [
+        article(0, {"economy"}, "the central bank", text="the first of all"),
+        article(1, {"economy"}, "tax cuts", text="and the second one"),
+        article(2, {"sport"}, "the cup final", text="but the last match"),
+        article(3, {"health"}, "interest rates", text="when the doctor said so"),
+        article(4, {"health"}, "a new ward", text="where the patients wait"),
+        article(5, {"health"}, "a raised bed", text="how the garden grows"),
+    ]
+    foreign = Foreign(articles)
+    assert foreign.common["en"] == {"the"}
+    rng = random.Random(0)
+    asked = article(9, {"economy"}, "x", text="the bank raised interest rates")
+    drawn = {foreign.draw(asked, rng, 0.5) for _ in range(50)}
+    assert drawn == {"the cup final", "a new ward"}
+
+
+def test_nothing_foreign_gives_none() -> None:
+    only = article(0, {"economy"}, "the central bank")
+    assert Foreign([only]).draw(only, random.Random(0), 0.5, tries=5) is None
+
+
+def test_draws_keep_their_shares() -> None:
+    articles = [article(i, {f"t{i % 20}"}, f"target{i}", text="words of no target") for i in range(200)]
+    foreign, rng = Foreign(articles), random.Random(1)
+    draws = [data.draw_article(articles[i % 200], foreign, Sampling(), rng) for i in range(4000)]
+    kinds = Counter("unrelated" if d.stance == data.UNRELATED else "own" if d.target else "empty" for d in draws)
+    assert abs(kinds["unrelated"] / 4000 - 0.17) < 0.02
+    assert abs(kinds["empty"] / 4000 - 0.20) < 0.02
+
+
+def test_a_public_article_is_never_asked_for_its_main_subject() -> None:
+    public = Article("p", "en", "s", "mit", "text", known=frozenset(), pairs=(Pair("claim", 1),))
+    draw = data.draw_article(public, Foreign([public]), Sampling(empty=1.0, unrelated=0.0), random.Random(0))
+    assert (draw.target, draw.stance) == ("claim", 1)
+
+
+def test_annotated_articles_are_read_from_xz_without_noncommercial_ones(tmp_path: Path) -> None:
+    row = {"id": "1", "lang": "ar", "source": "s", "license": "mit", "text": "t", "topics": ["sport"]}
+    row |= {"primary": "sport", "stance": [{"target": "x", "stance": "against"}]}
+    rows = [row, row | {"id": "2", "license": "cc-by-nc-sa"}, row | {"id": "3", "source": "bbc"}]
+    path = tmp_path / "sub" / "annotated.jsonl.xz"
+    path.parent.mkdir()
+    path.write_bytes(lzma.compress("\n".join(json.dumps(r) for r in rows).encode()))
+    found = data.read_annotated(data.find(tmp_path, "annotated"), excluded=["bbc"])
+    assert [a.id for a in found] == ["1"]
+    assert found[0].pairs == (Pair("x", data.STANCES.index("against")),)
+    assert found[0].known is None
+
+
+def test_public_topics_know_only_what_their_scheme_says(tmp_path: Path) -> None:
+    row = {"id": "1", "lang": "en", "source": "s", "license": "mit", "text": "t", "category": "cyber"}
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "2", "category": "other"}) + "\n")
+    (found,) = data.read_public(path, {"cyber": ["cybersecurity"]})
+    assert found.topics == found.known == {"cybersecurity"}
+
+
+def test_a_title_is_dropped_only_if_a_text_is_left() -> None:
+    assert data.without_title("title\n" + "x" * 200) == "x" * 200
+    assert data.without_title("title\nshort") == "title\nshort"
+    assert data.without_title("no title") == "no title"

@@ -1,0 +1,39 @@
+import itertools
+
+import pytest
+
+from tasnif_train.sequence import Layout, assemble, windows
+
+LAYOUT = Layout(tokens=32, target_tokens=4, prefix=(7, 8), overlap=4)
+
+
+def test_the_parts_stand_where_their_spans_say() -> None:
+    encoded = assemble(LAYOUT, [20, 21], [30, 31, 32])
+    assert encoded.ids == [0, 20, 21, 2, 2, 7, 8, 30, 31, 32, 2]
+    assert encoded.target_span == (0, 4)
+    assert encoded.ids[slice(*encoded.text_span)] == [30, 31, 32]
+
+
+def test_an_empty_target_leaves_the_two_marks() -> None:
+    encoded = assemble(LAYOUT, [], [30])
+    assert encoded.ids == [0, 2, 2, 7, 8, 30, 2]
+    assert encoded.target_span == (0, 2)
+
+
+def test_a_long_target_is_cut_and_the_room_knows_it() -> None:
+    target = list(range(100, 110))
+    room = LAYOUT.room(target)
+    assert room == 32 - 4 - 2 - 4
+    assert len(assemble(LAYOUT, target, [1] * room).ids) == 32
+    with pytest.raises(ValueError, match="at most 32"):
+        assemble(LAYOUT, target, [1] * (room + 1))
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 21, 40, 41, 100, 333])
+def test_windows_cover_every_token_and_fit(length: int) -> None:
+    tokens = list(range(length))
+    cut = windows(tokens, room=20, overlap=4)
+    assert all(len(w) <= 20 for w in cut)
+    assert {t for w in cut for t in w} == set(tokens)
+    for before, after in itertools.pairwise(cut):
+        assert after[0] <= before[-1] - 3

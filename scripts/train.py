@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Fine-tune the shared trunk and both heads (topics, stance) on the annotated articles.
+
+Every pass over an article is one sequence `<s> TARGET </s></s> query: TEXT </s>` that carries both losses. Its
+target is empty (the main subject), one of the article's own, or foreign (then the stance is `unrelated`). The
+word embeddings stay frozen. About 10 % of the articles, chosen by a hash of their id, are never trained on:
+scripts/calibrate.py fits thresholds and calibration there.
+
+The length of a run is the configuration's `epochs`, or a budget of wall-clock minutes: the learning rate then
+falls to zero as the minutes run out. A run that is stopped goes on with --resume.
+
+    scripts/train.py --data ../shared/data --taxonomy ../shared/taxonomy/topics.toml --base base --out runs/default
+    scripts/train.py ... --minutes 80 --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from tasnif_train import config as configuration
+from tasnif_train import data
+from tasnif_train.data import Article
+from tasnif_train.model import freeze, from_base, set_topic_prior
+from tasnif_train.trainer import Corpus, Trainer
+
+log = logging.getLogger("train")
+
+
+def read_extra(
+    config: configuration.Config, folder: Path, annotated: Sequence[Article]
+) -> list[tuple[int, list[Article]]]:
+    """Public sets, without the texts that the annotated articles were drawn from.
+
+    Some annotated articles come from the same sets: kept, such a text could stand on both sides of the split.
+    """
+    openings = {article.text[:60] for article in annotated}
+    sets = []
+    for extra in config.extra:
+        articles = data.read_public(data.find(folder, extra.name), extra.topics)
+        sets.append((extra.per_epoch, [a for a in articles if a.text[:60] not in openings]))
+        log.info("%s: %d texts, %d an epoch", extra.name, len(sets[-1][1]), extra.per_epoch)
+    return sets
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/default.toml")
+    parser.add_argument("--data", type=Path, required=True, help="directory with the JSONL files (.xz or not)")
+    parser.add_argument("--taxonomy", type=Path, required=True, help="topics.toml: ids, names and codes")
+    parser.add_argument("--base", type=Path, default=Path("base"), help="what fetch_base.py wrote")
+    parser.add_argument("--out", type=Path, default=Path("runs/default"), help="checkpoints go here")
+    parser.add_argument("--minutes", type=float, help="wall-clock budget instead of the configured epochs")
+    parser.add_argument("--init", type=Path, help="begin from this checkpoint's weights, with a fresh optimizer")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch's choice)")
+    parser.add_argument("--checkpoint-seconds", type=float, default=180.0)
+    parser.add_argument("--evaluations", type=int, default=5, help="evaluations over the run")
+    parser.add_argument("--evaluation-articles", type=int, help="look at so many held-out articles only: faster")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    config = configuration.load(args.config)
+    random.seed(config.optim.seed)
+    np.random.seed(config.optim.seed)
+    torch.manual_seed(config.optim.seed)
+
+    labels = [topic.id for topic in data.read_taxonomy(args.taxonomy)]
+    annotated = data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources)
+    training, held_out = data.split(annotated, config.holdout_percent)
+    # All of them are trained on: what they teach is measured on real articles.
+    written = configuration.read_written(config, args.config)
+    log.info("%d written articles, %d times an epoch", len(written), config.written_repeat)
+    training = training + written * config.written_repeat
+    extra = read_extra(config, args.data, annotated)
+    log.info("%d articles to train on, %d held out", len(training), len(held_out))
+
+    model = from_base(args.base, len(labels), config.optim.dropout)
+    freeze(model, config.optim.frozen_layers)
+    set_topic_prior(model, [sum(label in a.topics for a in training) / len(training) for label in labels])
+    if args.init:
+        model.load_state_dict(torch.load(args.init, map_location="cpu", weights_only=True)["model"], strict=False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainer = Trainer(
+        config,
+        model,
+        Tokenizer.from_file(str(args.base / "tokenizer.json")),
+        Corpus(labels, training, extra, held_out[: args.evaluation_articles]),
+        args.out,
+        device,
+        args.minutes,
+    )
+    if args.resume and trainer.resume():
+        log.info("going on from step %d", trainer.progress.step)
+    trainer.run(args.checkpoint_seconds, args.evaluations)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
