@@ -128,14 +128,17 @@ def origins(manifest: bundle.Manifest, described: dict[str, Any]) -> list[str]:
     return table(["Source", "Licence", "Articles"], rows)
 
 
-def progress_text(path: Path) -> str:
-    if not path.exists():
-        return ""
-    progress = json.loads(path.read_text(encoding="utf-8"))
-    return (
-        f" {progress['step']:,} steps, {progress['epoch'] + 1} passes over the articles, "
-        f"{progress['tokens'] / 1e6:.1f} million tokens, {progress['seconds'] / 60:.0f} minutes."
-    )
+def progress_text(run: Path) -> str:
+    """What each stage of the run took; the first stage of two has a folder of its own."""
+    parts = []
+    for path in (run / "stage1/progress.json", run / "progress.json"):
+        if path.exists():
+            progress = json.loads(path.read_text(encoding="utf-8"))
+            parts.append(
+                f"{progress['step']:,} steps ({progress['tokens'] / 1e6:.1f} million tokens, "
+                f"{progress['seconds'] / 60:.0f} minutes on two cores)"
+            )
+    return f" The run took {' and then '.join(parts)}." if parts else ""
 
 
 def card(manifest: bundle.Manifest, run: Path, reports: list[dict[str, Any]], described: dict[str, Any]) -> str:
@@ -145,7 +148,7 @@ def card(manifest: bundle.Manifest, run: Path, reports: list[dict[str, Any]], de
         f"licences of what they were made from: [LICENSES.md](LICENSES.md).\n",
         f"Trained on articles in: {', '.join(manifest.languages)}.\n",
         USE,
-        HOW.format(base=manifest.base, name=manifest.name, progress=progress_text(run / "progress.json")),
+        HOW.format(base=manifest.base, name=manifest.name, progress=progress_text(run)),
         "\n".join(origins(manifest, described)),
         "## How good it is\n",
         *(evaluation.markdown(r, f"{r['data']} ({r['engine']})") for r in reports),

@@ -16,7 +16,7 @@ python=${PYTHON:-python3} run=${RUN:-runs/default}
 "$python" scripts/train.py --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage1" "$@"
 "$python" scripts/train.py --config scripts/configs/default-stage2.toml --init "$run/stage1/checkpoint.pt" \
     --data "$data" --taxonomy "$taxonomy" --base base --out "$run" --minutes 7
-"$python" scripts/export.py --config scripts/configs/default-stage2.toml --checkpoint "$run/checkpoint.pt" --base base --data "$data" --taxonomy "$taxonomy" \
-    --out models/default
+"$python" scripts/export.py --config scripts/configs/default-stage2.toml --checkpoint "$run/checkpoint.pt" \
+    --base base --data "$data" --taxonomy "$taxonomy" --out models/default
 "$python" scripts/calibrate.py --bundle models/default --data "$data" --report "$run/calibration.json"
 "$python" scripts/card.py --bundle models/default --run "$run"
