@@ -38,8 +38,9 @@ HOW = """\
 
 The trunk is {base}, a multilingual encoder of 12 layers; its word embeddings stay as they came (4-bit blocks), its
 layers were fine-tuned with two linear heads, on mean-pooled states, for both tasks at once (`scripts/train.py`,
-`scripts/configs/{name}.toml`), then for a few minutes more at a low learning rate with 25 texts that were written for a thin
-place of the data, cybersecurity outside English (`scripts/configs/{name}-stage2.toml`, `scripts/data/written.jsonl`), and ship as int8 with a scale per output channel.{progress} Texts are the title and
+`scripts/configs/{name}.toml`), then for a few minutes more at a low learning rate with 25 texts that were written
+for a thin place of the data, cybersecurity outside English (`scripts/configs/{name}-stage2.toml`,
+`scripts/data/written.jsonl`). They ship as int8 with a scale per output channel.{progress} Texts are the title and
 beginning of an article, up to 1,100 characters; the longer ones of service are read in windows.
 
 The labels, topics and stances alike, were **annotated by a large language model** that read each text under written
