@@ -122,7 +122,7 @@ pub struct EngineArgs {
     #[arg(long, env = "TASNIF_PRECISION", default_value = "int8")]
     precision: PrecisionArg,
 
-    /// The most tokens in one batch of a thread. Activations take about 30 kB a token.
+    /// The most tokens in one batch of a thread. In f32, activations take about 30 kB a token.
     #[arg(long, env = "TASNIF_BATCH_TOKENS", value_name = "N", default_value_t = 1024)]
     batch_tokens: usize,
 

@@ -9,12 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use hf_hub::api::sync::{ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::Precision;
-use crate::model::{ModelError, sha256};
+use crate::model::{ModelError, is_plain_name, sha256};
 use crate::pipeline::Pipeline;
 
 /// Written beside the files: where they come from.
@@ -178,11 +178,11 @@ pub fn pull(settings: &Settings, model: &ModelId, models: &Path, name: &str, for
 
 /// `models/NAME`, for a name that is one folder.
 fn target(models: &Path, name: &str) -> Result<PathBuf, HubError> {
-    let mut components = Path::new(name).components();
-    match (components.next(), components.next()) {
-        (Some(std::path::Component::Normal(_)), None) if !name.starts_with('.') => Ok(models.join(name)),
-        _ => Err(HubError::Name(name.to_owned())),
+    // A hidden folder would never be listed.
+    if is_plain_name(name) && !name.starts_with('.') {
+        return Ok(models.join(name));
     }
+    Err(HubError::Name(name.to_owned()))
 }
 
 /// Renames a finished folder to its place; what was there goes last.
@@ -280,7 +280,7 @@ fn fetch(settings: &Settings, model: &ModelId) -> Result<(String, Files), HubErr
     let repo = api.repo(pinned);
     let mut files = Files::new();
     for file in wanted {
-        let path = retried(model, &file, || get(&api, &repo, &file))?;
+        let path = retried(model, &file, || repo.get(&file))?;
         files.insert(file, path);
     }
     // So that the same name is found offline.
@@ -290,10 +290,6 @@ fn fetch(settings: &Settings, model: &ModelId) -> Result<(String, Files), HubErr
         source,
     })?;
     Ok((info.sha, files))
-}
-
-fn get(_: &Api, repo: &ApiRepo, file: &str) -> Result<PathBuf, ApiError> {
-    repo.get(file)
 }
 
 /// Tries again after what may pass: no connection, a cut one, 429, 5xx.
@@ -360,7 +356,7 @@ fn wanted(model: &ModelId, present: &[String]) -> Result<Vec<String>, HubError> 
         "golden.jsonl",
         "README.md",
     ];
-    let plain = |name: &&String| !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+    let plain = |name: &&String| is_plain_name(name) && !name.starts_with('.');
     let weights = |name: &str| {
         Path::new(name)
             .extension()

@@ -235,7 +235,7 @@ impl Manifest {
             }
             stance.check()?;
         }
-        if let Some(name) = self.files.keys().find(|name| !is_plain_file_name(name)) {
+        if let Some(name) = self.files.keys().find(|name| !is_plain_name(name)) {
             return Err(format!(
                 "[files] {name:?}: a file of the bundle's own directory is expected"
             ));
@@ -244,13 +244,16 @@ impl Manifest {
     }
 }
 
-/// One path component, so that no entry of a bundle can lead out of its directory.
-fn is_plain_file_name(name: &str) -> bool {
+/// Whether a name is that of one file or folder, so that nothing of a bundle, of a request or of the hub leads out of its
+/// directory.
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
     let mut components = std::path::Path::new(name).components();
-    matches!(
+    let one = matches!(
         (components.next(), components.next()),
         (Some(std::path::Component::Normal(_)), None)
-    )
+    );
+    one && !name.contains(['/', '\\', '\0'])
 }
 
 impl Windows {

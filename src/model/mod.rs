@@ -16,6 +16,7 @@ pub use bundle::{bundles, describe, is_bundle, resolve, sha256};
 pub use head::{Head, Logits, PairHead};
 pub use manifest::{
     Manifest, Platt, STANCES, Scores, Temperature, Template, TopicLabel, Training, WindowPooling, Windows,
+    is_plain_name,
 };
 
 /// Why a bundle is not served. Each message names the file and what to do about it.

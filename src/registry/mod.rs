@@ -7,13 +7,13 @@
 mod watch;
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use crate::article::{Article, InputError, ModelRef, Verdict};
 use crate::batcher::{Admission, Batcher, ClassifyError};
 use crate::encoder::Precision;
-use crate::model::{self, ModelError};
+use crate::model::{self, ModelError, is_plain_name};
 use crate::pipeline::Pipeline;
 
 pub use watch::watch;
@@ -161,11 +161,10 @@ impl Registry {
 
     /// The folder of the models folder that is called `name`.
     pub fn folder(&self, name: &str) -> Result<PathBuf, RegistryError> {
-        let mut components = Path::new(name).components();
-        match (components.next(), components.next()) {
-            (Some(Component::Normal(_)), None) if !name.contains(['/', '\\', '\0']) => Ok(self.models.join(name)),
-            _ => Err(RegistryError::Name(name.to_owned())),
+        if is_plain_name(name) {
+            return Ok(self.models.join(name));
         }
+        Err(RegistryError::Name(name.to_owned()))
     }
 
     /// Loads the bundle that a person named on the command line: a folder of the models folder or a path.
