@@ -32,9 +32,7 @@ pub use layer::{Int8Layer, Int8Linear, LayerParts, Workspace};
 pub use linear::{Epilogue, linear};
 pub use norm::LayerNorm;
 pub use pack::PackedLinear;
-pub use quantise::QuantizedRows;
-#[cfg(test)]
-use quantise::outliers;
+pub use quantise::{QuantizedRows, outliers};
 
 use simd::{Kernel, Simd};
 

@@ -50,7 +50,7 @@ impl TextTokenizer {
         Ok(own)
     }
 
-    /// All of `text`, however long. An article that contains the characters "</s>" must not end its own sequence: the
+    /// All of `text`, however long. An article that contains the characters `</s>` must not end its own sequence: the
     /// loader has the tokenizer read them as text, and where its vocabulary holds them as a piece of text too (as
     /// SentencePiece's does), that piece counts as unknown.
     pub fn tokens(&self, text: &str) -> Result<Tokens, PipelineError> {
