@@ -19,9 +19,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
-
-from tasnif_train import bundle, fitting, heads, labelled, topic_bundle
+from tasnif_train import bundle, fitting, heads, labelled, tool, topic_bundle
 from tasnif_train.bundle import Label, Source
 from tasnif_train.heads import Embedded, Head
 from tasnif_train.labelled import Labelled, LabelledError
@@ -142,15 +140,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="processors to use (default: all)")
     topic_bundle.add_arguments(parser)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        run(args)
-    except (LabelledError, BundleError) as error:
-        log.error("error: %s", error)
-        return 1
-    return 0
+    return tool.run(args, run)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from tasnif_train import classifier, fitting, labelled, topic_bundle
+from tasnif_train import classifier, fitting, labelled, tool, topic_bundle
 from tasnif_train.bundle import Label, Source
 from tasnif_train.classifier import Classifier, Reader
-from tasnif_train.labelled import Labelled, LabelledError
+from tasnif_train.labelled import Labelled
 from tasnif_train.progress import progress
 from tasnif_train.sequence import windows
 from tasnif_train.topic_bundle import BundleError, TopicManifest
@@ -261,15 +261,7 @@ def main() -> int:
     for least, option in ((1, "epochs"), (1, "batch"), (2, "held_out")):
         if (value := getattr(args, option)) is not None and value < least:
             parser.error(f"--{option.replace('_', '-')} {value}: at least {least}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        run(args)
-    except (LabelledError, BundleError) as error:
-        log.error("error: %s", error)
-        return 1
-    return 0
+    return tool.run(args, run)
 
 
 if __name__ == "__main__":

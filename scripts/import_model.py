@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tasnif_train import classifier, fitting, labelled, topic_bundle
+from tasnif_train import classifier, fitting, labelled, tool, topic_bundle
 from tasnif_train.bundle import Label
 from tasnif_train.classifier import Classifier, Reader
 from tasnif_train.fitting import Decision
@@ -176,15 +174,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="processors to use (default: all)")
     topic_bundle.add_arguments(parser)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        run(args)
-    except (LabelledError, BundleError) as error:
-        log.error("error: %s", error)
-        return 1
-    return 0
+    return tool.run(args, run)
 
 
 if __name__ == "__main__":
