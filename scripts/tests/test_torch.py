@@ -45,13 +45,26 @@ def test_the_tiny_bundle_answers_as_its_golden_file_says(tiny: Shipped) -> None:
 
 
 def test_company_does_not_change_an_answer(tiny: Shipped) -> None:
-    short = assemble(tiny.layout, [10, 11], [20, 21])
-    long = assemble(tiny.layout, [], list(range(20, 80)))
+    short = assemble(tiny.layout, [[10, 11]], [20, 21])
+    long = assemble(tiny.layout, [[]], list(range(20, 80)))
     with torch.inference_mode():
         alone = tiny.model(collate([short]))
         together = tiny.model(collate([long, short]))
     assert torch.allclose(alone[0][0], together[0][1], atol=1e-5)
     assert torch.allclose(alone[1][0], together[1][1], atol=1e-5)
+
+
+def test_branches_do_not_know_of_each_other(tiny: Shipped) -> None:
+    shared = replace(tiny.layout, shared=True)
+    text, first, second = [20, 21, 22], [10, 11], [12]
+    with torch.inference_mode():
+        topics, stance = tiny.model(collate([assemble(shared, [first, second], text)]))
+        for index, target in enumerate((first, second)):
+            alone = tiny.model(collate([assemble(shared, [target], text), assemble(shared, [], list(range(20, 60)))]))
+            assert torch.allclose(alone[0][0], topics[0], atol=1e-5)
+            assert torch.allclose(alone[1][0, 0], stance[0, index], atol=1e-5)
+        other = tiny.model(collate([assemble(shared, [[13, 14]], text)]))
+        assert not torch.allclose(other[1][0, 0], stance[0, 0], atol=1e-3)
 
 
 def write_base(folder: Path) -> None:
