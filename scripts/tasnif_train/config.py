@@ -15,18 +15,19 @@ from tasnif_train.data import Article, Sampling
 class Extra:
     """A public set beside the annotated articles, `per_epoch` texts of it each epoch.
 
-    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance. Texts in
-    `excluded_languages` are left out.
+    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance. `exclusive` are labels
+    that a text of another category does not have. Texts in `excluded_languages` are left out.
     """
 
     name: str
     per_epoch: int
     topics: dict[str, list[str]] | None = None
+    exclusive: tuple[str, ...] = ()
     excluded_languages: tuple[str, ...] = ()
 
     def read(self, folder: Path, holdout_percent: int) -> tuple[list[Article], list[Article]]:
         """(training, held out); sets of topics are trained on whole."""
-        articles = data.read_public(data.find(folder, self.name), self.topics)
+        articles = data.read_public(data.find(folder, self.name), self.topics, self.exclusive)
         articles = [a for a in articles if a.lang not in self.excluded_languages]
         return data.split_claims(articles, holdout_percent) if self.topics is None else (articles, [])
 
@@ -99,7 +100,7 @@ def parse(table: dict[str, Any]) -> Config:
         "sampling": Sampling(**table.pop("sampling", {})),
         "optim": Optim(**table.pop("optim", {})),
         "extra": tuple(
-            Extra(**{**entry, "excluded_languages": tuple(entry.get("excluded_languages", ()))})
+            Extra(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
             for entry in table.pop("extra", [])
         ),
     }
