@@ -40,12 +40,12 @@ class SequenceConfig:
     tokens: int = 256
     target_tokens: int = 64
     overlap: int = 32
-    layout: str = "pair"
-    """`pair` or `shared`; see tasnif_train/sequence.py."""
+    template: str = "pair"
+    """The layout, `pair` or `shared`; see tasnif_train/sequence.py."""
 
     def __post_init__(self) -> None:
-        if self.layout not in ("pair", "shared"):
-            raise ValueError(f"layout {self.layout!r}: pair or shared")
+        if self.template not in ("pair", "shared"):
+            raise ValueError(f"template {self.template!r}: pair or shared")
 
 
 @dataclass(frozen=True)
