@@ -99,12 +99,14 @@ def parse(table: dict[str, Any]) -> Config:
         "sequence": SequenceConfig(**table.pop("sequence", {})),
         "sampling": Sampling(**table.pop("sampling", {})),
         "optim": Optim(**table.pop("optim", {})),
-        "extra": tuple(
-            Extra(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
-            for entry in table.pop("extra", [])
-        ),
+        "extra": tuple(parse_extra(entry) for entry in table.pop("extra", [])),
     }
     return Config(**table, **nested)
+
+
+def parse_extra(entry: dict[str, Any]) -> Extra:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Extra(**fields)
 
 
 def load(path: Path) -> Config:
