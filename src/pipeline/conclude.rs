@@ -83,26 +83,27 @@ impl Pipeline {
         let Some(manifest) = &self.manifest().stance else {
             return Vec::new();
         };
+        let of_target = |index: usize| {
+            let sequences = prepared.sequences.iter().zip(readings);
+            sequences.filter_map(move |(sequence, reading)| {
+                let place = sequence.targets.iter().position(|target| target.index == index)?;
+                let logits = reading.stance.get(place)?;
+                Some((calibrate::stance(manifest.calibration, *logits), sequence.text.len()))
+            })
+        };
         prepared
-            .targets()
+            .targets
+            .iter()
+            .enumerate()
             .map(|(index, target)| {
-                let windows: Vec<([f32; 4], usize)> = prepared
-                    .sequences
-                    .iter()
-                    .zip(readings)
-                    .filter(|(sequence, _)| sequence.target == index)
-                    .filter_map(|(sequence, reading)| {
-                        let scores = calibrate::stance(manifest.calibration, reading.stance?);
-                        Some((scores, sequence.text.len()))
-                    })
-                    .collect();
+                let windows: Vec<([f32; 4], usize)> = of_target(index).collect();
                 let scores = calibrate::pool_stance(&windows);
                 let best = (0..scores.len())
                     .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
                     .unwrap_or(0);
                 let [favor, against, neutral, unrelated] = scores;
                 article::Stance {
-                    target: target.map(str::to_owned),
+                    target: target.clone(),
                     label: STANCES[best].to_owned(),
                     score: scores[best],
                     scores: StanceScores {
