@@ -117,18 +117,14 @@ impl Pipeline {
             .map(|(index, ids)| (Some(index), ids.as_slice()));
         let mut sequences = Vec::new();
         for (index, target) in empty.into_iter().chain(targets) {
-            // The first of the tokens between closes the target.
-            let rows = 0..self.template.before.len() + target.len() + 1;
-            let targets: Vec<Target> = index
-                .map(|index| Target {
-                    index,
-                    rows: rows.clone(),
-                })
-                .into_iter()
-                .collect();
+            let asked = index.map(|index| Target {
+                index,
+                // The first of the tokens between closes the target.
+                rows: 0..self.template.before.len() + target.len() + 1,
+            });
             for window in self.windows(document, target.len()) {
                 sequences.push(Sequence {
-                    targets: targets.clone(),
+                    targets: asked.iter().cloned().collect(),
                     topics: topics && target.is_empty(),
                     evidence,
                     ..self.sequence(document, target, &window)
