@@ -221,7 +221,7 @@ impl Manifest {
             tokens, target_tokens, ..
         } = self.windows;
         match self.input.template {
-            Template::Shared => tokens + target_tokens + 2,
+            Template::Shared => tokens.saturating_add(target_tokens).saturating_add(2),
             Template::Pair | Template::Single => tokens,
         }
     }

@@ -83,20 +83,19 @@ impl Pipeline {
         let Some(manifest) = &self.manifest().stance else {
             return Vec::new();
         };
-        let of_target = |index: usize| {
-            let sequences = prepared.sequences.iter().zip(readings);
-            sequences.filter_map(move |(sequence, reading)| {
-                let place = sequence.targets.iter().position(|target| target.index == index)?;
-                let logits = reading.stance.get(place)?;
-                Some((calibrate::stance(manifest.calibration, *logits), sequence.text.len()))
-            })
-        };
         prepared
             .targets
             .iter()
             .enumerate()
             .map(|(index, target)| {
-                let windows: Vec<([f32; 4], usize)> = of_target(index).collect();
+                let sequences = prepared.sequences.iter().zip(readings);
+                let windows: Vec<([f32; 4], usize)> = sequences
+                    .filter_map(|(sequence, reading)| {
+                        let place = sequence.targets.iter().position(|target| target.index == index)?;
+                        let scores = calibrate::stance(manifest.calibration, *reading.stance.get(place)?);
+                        Some((scores, sequence.text.len()))
+                    })
+                    .collect();
                 let scores = calibrate::pool_stance(&windows);
                 let best = (0..scores.len())
                     .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
