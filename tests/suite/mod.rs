@@ -9,5 +9,6 @@ mod pipeline;
 mod registry;
 mod running;
 mod service;
+mod shared;
 mod shipped;
 mod tokenizer;
