@@ -1,4 +1,4 @@
-//! The page's files as the service gives them out; what they do in a browser is tested in scripts/tests/test_page.py.
+//! The page's files as the service gives them out; what they do in a browser is tested in scripts/tests/browser.
 
 use std::sync::Arc;
 

@@ -97,7 +97,8 @@ function reading(request, topic) {
             { "data-rank": piece.rank },
             el(
               "span",
-              { className: "visually-hidden" },
+              // With a direction of its own it doesn't count for that of the text.
+              { className: "visually-hidden", dir: document.documentElement.dir },
               `${t("evidence.rank", { rank: number(piece.rank), count: number(count), topic: name })} `,
             ),
             piece.text,
