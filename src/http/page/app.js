@@ -3,13 +3,14 @@
 import { setKey } from "./api.js";
 import { $, remember } from "./dom.js";
 import { drop } from "./drop.js";
+import { read } from "./files.js";
 import * as i18n from "./i18n.js";
 import * as many from "./many.js";
 import * as models from "./models.js";
 import * as one from "./one.js";
+import { wantsKey } from "./problems.js";
 import * as tabs from "./tabs.js";
 import * as targets from "./targets.js";
-import { read } from "./files.js";
 
 const { t } = i18n;
 
@@ -43,7 +44,7 @@ async function loadModels() {
     await models.load((error) => notice(error.code === "network" ? t("error.network") : t("starting")));
     notice("");
   } catch (error) {
-    if (error.status === 401) askKey(loadModels);
+    if (wantsKey(error)) askKey(loadModels);
     else notice(t("error.internal"));
   }
 }

@@ -109,7 +109,7 @@ async function go() {
   } catch (error) {
     batch.state = "stopped";
     if (!signal.aborted) {
-      if (error.status === 401) tools.askKey(go);
+      if (problems.wantsKey(error)) tools.askKey(go);
       problems.show(error);
     }
     tools.announce(t("batch.stopped"));

@@ -66,7 +66,7 @@ export async function ask() {
   } catch (error) {
     // A newer question took this one's place.
     if (signal.aborted) return;
-    if (error.status === 401) tools.askKey(ask);
+    if (problems.wantsKey(error)) tools.askKey(ask);
     problems.show(error);
   } finally {
     if (!signal.aborted) {

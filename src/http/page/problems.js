@@ -11,8 +11,11 @@ const FIELDS = {
   model: ["model", "model-error"],
 };
 
+/** No key, a wrong one, or one that isn't good for this. */
+export const wantsKey = (error) => [401, 403].includes(error.status);
+
 export function inWords(error) {
-  if (error.status === 401) return t("error.unauthorized");
+  if (wantsKey(error)) return t("error.unauthorized");
   if (known(`error.${error.code}`)) return t(`error.${error.code}`);
   return error.message ? t("error.other", { message: error.message }) : t("error.internal");
 }
