@@ -1,6 +1,7 @@
 """One article on the page: by mouse, by keyboard, in both languages, and with everything that can be refused."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,8 +209,8 @@ def test_every_text_exists_in_both_languages(page: Page) -> None:
     used = page.evaluate("""[...document.querySelectorAll("[data-i18n], [data-i18n-label]")]
         .map(element => element.dataset.i18n ?? element.dataset.i18nLabel)""")
     assert set(used) <= texts["en"].keys()
-    holes = {key: set(text.split("{")[1:]) and text.count("{") for key, text in texts["en"].items()}
-    assert holes == {key: set(text.split("{")[1:]) and text.count("{") for key, text in texts["ar"].items()}
+    for key, text in texts["en"].items():
+        assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", texts["ar"][key])), key
 
 
 def test_theme(open_page: Callable[..., Page]) -> None:
@@ -280,6 +281,14 @@ def test_a_busy_service_is_asked_again_after_the_time_it_names(page: Page) -> No
     expect(page.locator("#notice")).to_be_hidden()
 
 
+def test_a_service_that_still_loads_is_waited_for(page: Page) -> None:
+    page.route("**/v1/models", refusal(503, "not_ready", **{"Retry-After": "1"}), times=1)
+    page.reload()
+    expect(page.locator("#notice")).to_contain_text("loading its models")
+    expect(page.locator("#model option")).to_have_count(1)
+    expect(page.locator("#notice")).to_be_hidden()
+
+
 def test_a_key_is_asked_for_and_kept_in_this_tab_only(page: Page) -> None:
     def guarded(route: Route) -> None:
         given = route.request.headers.get("authorization")
@@ -288,7 +297,9 @@ def test_a_key_is_asked_for_and_kept_in_this_tab_only(page: Page) -> None:
         else:
             refusal(401, "key_missing")(route)
 
-    page.route("**/v1/classify", guarded)
+    page.route("**/v1/*", guarded)
+    page.reload()
+    expect(page.locator("#key")).to_be_focused()
     page.fill("#text", TEXT)
     page.click("#classify")
     expect(page.locator("#form-error")).to_contain_text("asks for an API key")
@@ -299,6 +310,7 @@ def test_a_key_is_asked_for_and_kept_in_this_tab_only(page: Page) -> None:
     page.press("#key", "Enter")
     page.locator("#answer .lead").wait_for()
     expect(page.locator("#key-form")).to_be_hidden()
+    expect(page.locator("#model option")).to_have_count(1)
     assert "s3cret" not in page.evaluate("JSON.stringify({...localStorage}) + document.cookie + location.href")
     assert "s3cret" not in (page.locator("#program").text_content() or "")
     assert "$TASNIF_KEY" in (page.locator("#request-curl").text_content() or "")

@@ -25,18 +25,26 @@ function announce(text) {
   requestAnimationFrame(() => ($("announce").textContent = text));
 }
 
+/** What waits for a key. */
+const waiting = new Set();
+
 /** Shows the field for a key; `again` runs with it. */
 function askKey(again) {
+  waiting.add(again);
   $("key-form").hidden = false;
   $("key").focus();
-  $("key-form").onsubmit = (event) => {
-    event.preventDefault();
-    if (!$("key").value.trim()) return;
-    setKey($("key").value.trim());
-    $("key").value = "";
-    $("key-form").hidden = true;
-    again();
-  };
+}
+
+function useKey(event) {
+  event.preventDefault();
+  const key = $("key").value.trim();
+  if (!key) return;
+  setKey(key);
+  $("key").value = "";
+  $("key-form").hidden = true;
+  const list = [...waiting];
+  waiting.clear();
+  for (const again of list) again();
 }
 
 async function loadModels() {
@@ -84,6 +92,7 @@ function show(article) {
   one.ask();
 }
 
+$("key-form").addEventListener("submit", useKey);
 theme();
 targets.start(announce);
 models.start();
