@@ -163,6 +163,12 @@ def box(locator: Any) -> dict[str, float]:
     return found
 
 
+def test_on_a_phone_the_answer_comes_into_sight(open_page: Callable[..., Page]) -> None:
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    page.tap("#example-en")
+    expect(page.locator("#answer .lead")).to_be_in_viewport()
+
+
 def test_pieces_of_a_text(page: Page) -> None:
     cases = [
         ("abc", [], [("abc", 0)]),
