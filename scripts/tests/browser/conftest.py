@@ -56,7 +56,8 @@ def service() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def browser(service: str) -> Iterator[Any]:
+    # The service comes first: without one all is skipped, whether or not there is a browser.
     assert CHROMIUM, "there is no chromium here: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
