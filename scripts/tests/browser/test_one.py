@@ -25,7 +25,7 @@ def ask(page: Page, text: str = TEXT, title: str = "", targets: tuple[str, ...] 
     with page.expect_response("**/v1/classify") as response:
         page.click("#classify")
     verdict: dict[str, Any] = response.value.json()
-    page.locator("#answer .lead").wait_for()
+    page.locator(".summary .lead").wait_for()
     return verdict
 
 
@@ -36,7 +36,7 @@ def percent(score: float) -> str:
 def test_by_mouse_alone_from_an_example_to_an_understood_answer(page: Page) -> None:
     page.mouse.click(*centre(page, "#example-en"))
     page.locator("mark").first.wait_for()
-    expect(page.locator("#answer .lead")).to_contain_text("This article is about")
+    expect(page.locator(".summary .lead")).to_contain_text("This article is about")
     expect(page.locator(".stance")).to_have_count(3)
     topics = page.locator(".topic-button")
     second = topics.nth(1)
@@ -163,6 +163,12 @@ def box(locator: Any) -> dict[str, float]:
     return found
 
 
+def test_on_a_phone_the_answer_comes_into_sight(open_page: Callable[..., Page]) -> None:
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    page.tap("#example-en")
+    expect(page.locator(".summary .lead")).to_be_in_viewport()
+
+
 def test_pieces_of_a_text(page: Page) -> None:
     cases = [
         ("abc", [], [("abc", 0)]),
@@ -184,7 +190,7 @@ def test_arabic_interface_mirrors_and_is_remembered(page: Page) -> None:
     assert box(against)["x"] < box(favor)["x"]
     page.click("#language")
     expect(page.locator("html")).to_have_attribute("dir", "rtl")
-    expect(page.locator("#answer .lead")).to_contain_text("يتحدث هذا المقال")
+    expect(page.locator(".summary .lead")).to_contain_text("يتحدث هذا المقال")
     expect(page.locator(".topics.assigned .topic-name").first).to_have_text("الأمن السيبراني")
     assert box(against)["x"] > box(favor)["x"]
     track, fill = box(page.locator(".topics.assigned .track").first), box(page.locator(".assigned .fill").first)
@@ -277,7 +283,7 @@ def test_a_busy_service_is_asked_again_after_the_time_it_names(page: Page) -> No
     page.fill("#text", TEXT)
     page.click("#classify")
     expect(page.locator("#notice")).to_have_text("The service is busy; trying again in 1 s.")
-    page.locator("#answer .lead").wait_for()
+    page.locator(".summary .lead").wait_for()
     expect(page.locator("#notice")).to_be_hidden()
 
 
@@ -308,7 +314,7 @@ def test_a_key_is_asked_for_and_kept_in_this_tab_only(page: Page) -> None:
     expect(page.locator("#key-form")).to_be_visible()
     page.fill("#key", "s3cret")
     page.press("#key", "Enter")
-    page.locator("#answer .lead").wait_for()
+    page.locator(".summary .lead").wait_for()
     expect(page.locator("#key-form")).to_be_hidden()
     expect(page.locator("#model option")).to_have_count(1)
     assert "s3cret" not in page.evaluate("JSON.stringify({...localStorage}) + document.cookie + location.href")
