@@ -10,8 +10,8 @@ it, which should come out as `unrelated`, and with its own targets beside a text
     scripts/evaluate.py --url http://127.0.0.1:8080 ../shared/data/annotated.test.jsonl.xz --json report.json
 
 --torch runs the same figures on a bundle through torch, for use while no service is at hand; its report says so.
---held-out keeps only the articles of the tuning split, out of the file that was trained on, and adds examples of
-errors: texts of a test file are not for reading.
+--held-out keeps only the articles of the tuning split, out of the file that was trained on and without the sources that
+--config excludes, and adds examples of errors: texts of a test file are not for reading.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 
 from tasnif_train import bundle, calibration, data, evaluation, markdown
+from tasnif_train import config as configuration
 from tasnif_train.service import Service
 
 
@@ -40,7 +41,7 @@ def main() -> int:
     where.add_argument("--torch", type=Path, metavar="BUNDLE", help="a bundle, run in torch instead")
     parser.add_argument("--model", help="ask the service for this model")
     parser.add_argument("--held-out", action="store_true", help="only the tuning split of the file")
-    parser.add_argument("--holdout-percent", type=int, default=10)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/shared.toml")
     parser.add_argument(
         "--bundle", type=Path, help="what is served: adds calibration before and after, languages of training"
     )
@@ -54,9 +55,12 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    articles = [data.parse_annotated(row) for row in data.read_jsonl(args.file)]
-    if args.held_out:
-        _, articles = data.split(articles, args.holdout_percent)
+    config = configuration.load(args.config)
+
+    def split(file: Path) -> tuple[list[data.Article], list[data.Article]]:
+        return data.split(data.read_annotated(file, config.excluded_sources), config.holdout_percent)
+
+    articles = split(args.file)[1] if args.held_out else [data.parse_annotated(r) for r in data.read_jsonl(args.file)]
     if args.languages:
         articles = [a for a in articles if a.lang in args.languages]
     articles = articles[: args.limit]
@@ -92,10 +96,7 @@ def main() -> int:
     if args.baselines:
         from tasnif_train import baselines
 
-        training, _ = data.split(
-            (data.parse_annotated(row) for row in data.read_jsonl(args.baselines)), args.holdout_percent
-        )
-        figures["shortcuts"] |= baselines.shortcuts(training, articles)
+        figures["shortcuts"] |= baselines.shortcuts(split(args.baselines)[0], articles)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, ensure_ascii=False) + "\n", encoding="utf-8")
