@@ -74,6 +74,12 @@ def main() -> int:
             parser.error(f"{args.url} serves {version}, {folder} is {described}")
         version = described
     backend: evaluation.Backend = service or torch_backend(args.torch)
+    trained = {}
+    if args.baselines:
+        from tasnif_train import baselines
+
+        # First, for they may fail: a test file is to be looked at once.
+        trained = baselines.shortcuts(split(args.baselines)[0], articles)
     judged = evaluation.ask(backend, articles)
     labels = sorted({label for answer in judged.main for label in answer.topics})
     engine = "the tasnif service" if args.url else f"torch, bundle {args.torch.name}"
@@ -91,12 +97,9 @@ def main() -> int:
             calibration.of_manifest(manifest, labels) if manifest else None,
         ),
     }
+    figures["shortcuts"] |= trained
     if args.held_out:
         figures["errors"] = evaluation.errors(judged, labels)
-    if args.baselines:
-        from tasnif_train import baselines
-
-        figures["shortcuts"] |= baselines.shortcuts(split(args.baselines)[0], articles)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, ensure_ascii=False) + "\n", encoding="utf-8")

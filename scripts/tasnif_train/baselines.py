@@ -26,20 +26,23 @@ def fit(
 ) -> dict[str, float]:
     """Macro-F1 of favor, against and neutral on the pairs of `articles`, by C; `reads` gives what is looked at."""
 
-    def pairs(of: Sequence[Article]) -> tuple[list[str], list[int]]:
+    def pairs(of: Sequence[Article]) -> tuple[list[str], list[int], list[int]]:
+        """What is read, each text once; its row for each pair; the stance of the pair."""
         own = [(reads(a, p), p.stance) for a in of for p in a.pairs if p.stance != UNRELATED]
-        return [text for text, _ in own], [stance for _, stance in own]
+        texts = {text: None for text, _ in own}
+        row = {text: i for i, text in enumerate(texts)}
+        return list(texts), [row[text] for text, _ in own], [stance for _, stance in own]
 
-    known, stances = pairs(training)
-    asked, truth = pairs(articles)
+    known, rows, stances = pairs(training)
+    asked, asked_rows, truth = pairs(articles)
     vectorizer = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(2, 5), min_df=2, max_features=FEATURES, sublinear_tf=True
     )
-    features, unseen = vectorizer.fit_transform(known), vectorizer.transform(asked)
+    features, unseen = vectorizer.fit_transform(known)[rows], vectorizer.transform(asked)[asked_rows]
     scored = {}
     for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200).fit(features, stances)
-        scores = np.zeros((len(asked), len(STANCES)))
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3).fit(features, stances)
+        scores = np.zeros((len(truth), len(STANCES)))
         scores[:, model.classes_] = model.predict_proba(unseen)
         scored[f"C {strength:g}"] = evaluation.three_way(truth, scores.tolist())
     return scored

@@ -159,7 +159,7 @@ def probed(probes: Figures) -> list[str]:
             "### Two topics in a long article",
             "",
             f"{two['articles']} articles of ten texts, nine of one topic and one of another in the same language, at "
-            "each of ten positions. Relative recall is that of both topics over that of the texts alone "
+            "each of ten positions. Relative recall is the lesser of the two, each over that of its texts alone "
             f"({markdown.number(two['host alone'])} and {markdown.number(two['guest alone'])}); others are topics "
             "assigned beside the two.",
             "",
