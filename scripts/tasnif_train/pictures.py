@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 DPI = 80
+LEAST = 5
 
 
 @contextmanager
@@ -31,12 +32,14 @@ def _grid(path: Path, rows: int, columns: int, size: tuple[float, float]) -> Ite
 
 
 def reliability(path: Path, calibration: dict[str, Any]) -> None:
-    """Confidence against the share that is right, before and after calibration; dots grow with the bin."""
+    """Confidence against the share that is right, before and after calibration; dots grow with the bin, and bins of
+    fewer than `LEAST`, which say nothing, are left out."""
     with _grid(path, 1, len(calibration), (4.2 * len(calibration), 4)) as axes:
         for axis, (task, states) in zip(axes, calibration.items(), strict=True):
             axis.plot([0, 1], [0, 1], color="silver", linewidth=1)
             for when, colour in (("before", "tab:orange"), ("after", "tab:blue")):
-                count, confidence, right = np.array(states[when]["bins"], dtype=float).reshape(-1, 3).T
+                bins = np.array([b for b in states[when]["bins"] if b[0] >= LEAST], dtype=float)
+                count, confidence, right = bins.reshape(-1, 3).T
                 label = f"{when} (ECE {states[when]['ece']:.3f})"
                 axis.plot(confidence, right, color=colour, linewidth=1.5, label=label)
                 axis.scatter(confidence, right, s=8 + 120 * np.sqrt(count / max(count.sum(), 1)), color=colour)

@@ -103,8 +103,8 @@ def calibration(figures: Figures) -> list[str]:
         ),
         "![Reliability](reliability.png)",
         "",
-        "Topics: all label decisions; stance: the top class. Before: the logits as they come (found from the served "
-        "scores, exactly so for texts of one window).",
+        "Topics: all label decisions; stance: the top class; bins of fewer than five are not drawn. Before: the logits "
+        "as they come (found from the served scores, exactly so for texts of one window).",
         "",
     ]
 
