@@ -103,12 +103,9 @@ def test_a_baseline_finds_what_the_target_gives_away() -> None:
     pytest.importorskip("sklearn")
     from tasnif_train import baselines
 
-    told = [
-        Article(
-            str(i), "en", "made", "mit", "the same", pairs=(Pair(("good", "bad", "plain")[i % 3] + f" {i}", i % 3),)
-        )
-        for i in range(60)
-    ]
+    pairs = [Pair(f"{('good', 'bad', 'plain')[i % 3]} {i}", i % 3) for i in range(60)]
+    texts = [f"number {i // 3 % 5}, which each stance has" for i in range(60)]
+    told = [Article(p.target, "en", "made", "mit", text, pairs=(p,)) for p, text in zip(pairs, texts, strict=True)]
     shortcuts = baselines.shortcuts(told[:45], told[45:])
     assert shortcuts["trained, target alone"] == 1.0
     assert shortcuts["trained, text alone"] < 0.5
