@@ -17,8 +17,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tasnif_train import bundle, evaluation
-from tasnif_train.evaluation import table
+from tasnif_train import bundle, markdown
+from tasnif_train.markdown import table
 
 USE = """\
 ## Use
@@ -27,10 +27,6 @@ It reads news articles in any language and gives, with calibrated scores, the to
 labels with IPTC Media Topic codes, several at once) and the stance that it conveys toward given targets (favor,
 against, neutral, unrelated); without a target, toward its main subject. It is made for monitoring and searching news:
 sorting, filtering, counting over many articles, with a person who reads what matters.
-
-It must not be used to judge persons, to decide on moderation, employment, credit, asylum, policing or prosecution, to
-rank outlets or authors by their views, or as evidence of what somebody thinks. Stance is that of one text as it
-stands, not of its author. A single stance is wrong too often to act on: read the article.
 """
 
 HOW = """\
@@ -100,14 +96,7 @@ def calibration_section(report: dict[str, Any]) -> str:
         "figures, where there are any, are the ones to go by.",
         "",
         *table(["Figure", "Raw", "Calibrated"], rows),
-        *table(
-            ["Topic", "Positives", "Precision", "Recall", "F1", "AP"],
-            [
-                [label, int(v["positives"]), v["precision"], v["recall"], v["f1"], v["ap"]]
-                for label, v in after["labels"].items()
-                if v["positives"]
-            ],
-        ),
+        *markdown.per_label(after),
         *table(
             ["Language", "Articles", "Topics micro-F1", "Pairs", "Stance macro-F1 (3)"],
             [
@@ -153,10 +142,11 @@ def card(manifest: bundle.Manifest, run: Path, reports: list[dict[str, Any]], de
         f"licences of what they were made from: [LICENSES.md](LICENSES.md).\n",
         f"Trained on articles in: {', '.join(manifest.languages)}.\n",
         USE,
+        markdown.MUST_NOT,
         HOW.format(base=manifest.base, name=manifest.name, progress=progress_text(run)),
         "\n".join(origins(manifest, described)),
         "## How good it is\n",
-        *(evaluation.markdown(r, f"{r['data']} ({r['engine']})") for r in reports),
+        *(markdown.evaluation(r, f"{r['data']} ({r['engine']})") for r in reports),
     ]
     if calibration.exists():
         parts.append(calibration_section(json.loads(calibration.read_text(encoding="utf-8"))))
