@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-import report as script
+import evaluation_report as script
 from tasnif_train import evaluation, probes
 from tasnif_train.calibration import StanceCalibration, TopicCalibration
 from tasnif_train.data import Article, Pair
@@ -54,7 +54,7 @@ def measured() -> dict[str, Any]:
 
 def run(folder: Path, *arguments: object) -> str:
     out = folder / "made.md"
-    argv, sys.argv = sys.argv, ["report.py", "--out", str(out), *map(str, arguments)]
+    argv, sys.argv = sys.argv, ["evaluation_report.py", "--out", str(out), *map(str, arguments)]
     try:
         assert script.main() == 0
     finally:

@@ -4,7 +4,8 @@
 Figures come from files, never from this text: reports of evaluate.py, the one on the test file first, that of probe.py,
 and scripts/configs/choices.toml for what each choice of the recipe brought. All must be of the same model.
 
-    scripts/report.py --evaluation runs/default/test.json runs/default/tuning.json --probes runs/default/probes.json
+    scripts/evaluation_report.py --evaluation runs/default/test.json runs/default/tuning.json \\
+        --probes runs/default/probes.json
 """
 
 from __future__ import annotations
