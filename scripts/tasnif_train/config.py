@@ -15,18 +15,19 @@ from tasnif_train.data import Article, Sampling
 class Extra:
     """A public set beside the annotated articles, `per_epoch` texts of it each epoch.
 
-    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance. Texts in
-    `excluded_languages` are left out.
+    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance. `exclusive` are labels
+    that a text of another category does not have. Texts in `excluded_languages` are left out.
     """
 
     name: str
     per_epoch: int
     topics: dict[str, list[str]] | None = None
+    exclusive: tuple[str, ...] = ()
     excluded_languages: tuple[str, ...] = ()
 
     def read(self, folder: Path, holdout_percent: int) -> tuple[list[Article], list[Article]]:
         """(training, held out); sets of topics are trained on whole."""
-        articles = data.read_public(data.find(folder, self.name), self.topics)
+        articles = data.read_public(data.find(folder, self.name), self.topics, self.exclusive)
         articles = [a for a in articles if a.lang not in self.excluded_languages]
         return data.split_claims(articles, holdout_percent) if self.topics is None else (articles, [])
 
@@ -39,12 +40,12 @@ class SequenceConfig:
     tokens: int = 256
     target_tokens: int = 64
     overlap: int = 32
-    layout: str = "pair"
-    """`pair` or `shared`; see tasnif_train/sequence.py."""
+    template: str = "pair"
+    """The layout, `pair` or `shared`; see tasnif_train/sequence.py."""
 
     def __post_init__(self) -> None:
-        if self.layout not in ("pair", "shared"):
-            raise ValueError(f"layout {self.layout!r}: pair or shared")
+        if self.template not in ("pair", "shared"):
+            raise ValueError(f"template {self.template!r}: pair or shared")
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,14 @@ def parse(table: dict[str, Any]) -> Config:
         "sequence": SequenceConfig(**table.pop("sequence", {})),
         "sampling": Sampling(**table.pop("sampling", {})),
         "optim": Optim(**table.pop("optim", {})),
-        "extra": tuple(
-            Extra(**{**entry, "excluded_languages": tuple(entry.get("excluded_languages", ()))})
-            for entry in table.pop("extra", [])
-        ),
+        "extra": tuple(parse_extra(entry) for entry in table.pop("extra", [])),
     }
     return Config(**table, **nested)
+
+
+def parse_extra(entry: dict[str, Any]) -> Extra:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Extra(**fields)
 
 
 def load(path: Path) -> Config:

@@ -110,8 +110,11 @@ def read_annotated(path: Path, excluded: Sequence[str] = ()) -> list[Article]:
     return [article for article in articles if not article.source.startswith(tuple(excluded))]
 
 
-def read_public(path: Path, mapping: dict[str, list[str]] | None) -> list[Article]:
-    """A public set: of topics where `mapping` (category -> topics) is given, else of stance."""
+def read_public(path: Path, mapping: dict[str, list[str]] | None, exclusive: Sequence[str] = ()) -> list[Article]:
+    """A public set: of topics where `mapping` (category -> topics) is given, else of stance.
+
+    Of the topics, only those of the category are known to hold, and those of `exclusive` not to.
+    """
     articles = []
     for row in read_jsonl(path):
         if is_noncommercial(row["license"]):
@@ -121,7 +124,7 @@ def read_public(path: Path, mapping: dict[str, list[str]] | None) -> list[Articl
             pair = Pair(row["target"], STANCES.index(row["stance"]))
             articles.append(Article(**common, known=frozenset(), pairs=(pair,)))
         elif topics := mapping.get(str(row["category"])):
-            articles.append(Article(**common, topics=frozenset(topics), known=frozenset(topics)))
+            articles.append(Article(**common, topics=frozenset(topics), known=frozenset([*topics, *exclusive])))
     return articles
 
 

@@ -139,7 +139,9 @@ class Trainer:
         padded = [e.stances + [data.NO_STANCE] * (width - len(e.stances)) for e in batch]
         stance = torch.tensor(padded, device=self.device, dtype=torch.long).reshape(-1)
         bce = nn.functional.binary_cross_entropy_with_logits(topic_logits, truth, reduction="none")
-        topic_loss = (bce * known).sum() / known.sum().clamp(min=1.0)
+        # By the size of the batch, not by what is known in it: else one label of a batch of claims outweighs a batch
+        # of articles.
+        topic_loss = (bce * known).sum() / known.numel()
         weight = torch.tensor([1.0, 1.0, 1.0, optim.unrelated_weight], device=self.device)
         stance_loss = nn.functional.cross_entropy(
             stance_logits.reshape(-1, 4), stance, weight, ignore_index=data.NO_STANCE, reduction="sum"
@@ -178,6 +180,7 @@ class Trainer:
         last_saved = last = time.monotonic()
         next_evaluation = (math.floor(self.done() * evaluations) + 1) / evaluations
         topic_mean = stance_mean = 0.0
+        since = progress.step
         for batch in self.stream():
             if self.done() >= 1.0:
                 break
@@ -193,7 +196,7 @@ class Trainer:
             now = time.monotonic()
             progress.seconds += now - last
             last = now
-            keep = min(0.98, 1 - 1 / progress.step)
+            keep = min(0.98, 1 - 1 / (progress.step - since))
             topic_mean = keep * topic_mean + (1 - keep) * topic_loss
             stance_mean = keep * stance_mean + (1 - keep) * stance_loss
             if progress.step % 10 == 0:
