@@ -41,7 +41,7 @@ def main() -> int:
     where.add_argument("--torch", type=Path, metavar="BUNDLE", help="a bundle, run in torch instead")
     parser.add_argument("--model", help="ask the service for this model")
     parser.add_argument("--held-out", action="store_true", help="only the tuning split of the file")
-    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/shared.toml")
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/default.toml")
     parser.add_argument(
         "--bundle", type=Path, help="what is served: adds calibration before and after, languages of training"
     )

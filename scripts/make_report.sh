@@ -5,13 +5,13 @@
 #   scripts/make_report.sh ../shared/data http://127.0.0.1:8080
 #
 # MODEL is the name of the bundle below models/ (default `default`), PYTHON the interpreter (default python3), RUN the
-# directory of reports (default runs/MODEL), CONFIG the configuration of the training run (default configs/shared.toml).
+# directory of reports (default runs/MODEL), CONFIG the configuration of the training run (default configs/default.toml).
 # What RUN has already is not measured again: delete it to measure a new version. TEST="tuning split" leaves the test
 # file unread while a recipe is still being chosen.
 set -eu
 cd "$(dirname "$0")/.."
 data=$1 url=$2 model=${3:-default}
-python=${PYTHON:-python3} run=${RUN:-runs/$model} config=${CONFIG:-scripts/configs/shared.toml}
+python=${PYTHON:-python3} run=${RUN:-runs/$model} config=${CONFIG:-scripts/configs/default.toml}
 bundle=models/$model training=$data/annotated.train.jsonl.xz
 mkdir -p "$run"
 

@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--url", required=True, help="base address of a running service")
     parser.add_argument("--model", help="ask the service for this model")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/shared.toml")
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/default.toml")
     parser.add_argument("--out", type=Path, default=Path("runs/default/probes.json"))
     parser.add_argument("--mixtures", type=int, default=20, help="long articles of two topics, each in ten orders")
     parser.add_argument("--limit", type=int, help="only so many articles and claims of a set")

@@ -80,7 +80,7 @@ def compare(shipped: Shipped, parts: dict[str, tuple[Sequence[Windowed], metrics
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/shared.toml")
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/default.toml")
     parser.add_argument("--bundle", type=Path, default=Path("models/default"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--mixtures", type=int, default=20, help="long articles of two topics")
