@@ -3,6 +3,7 @@
 mod bench;
 mod classify;
 mod models;
+mod score;
 mod serve;
 mod table;
 
@@ -16,6 +17,7 @@ use crate::pipeline::Pipeline;
 pub use bench::bench;
 pub use classify::classify;
 pub use models::models;
+pub use score::score;
 pub use serve::serve;
 
 /// One model and the threads for it, for the commands that need no registry.

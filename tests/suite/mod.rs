@@ -1,3 +1,4 @@
+mod archive;
 mod bundles;
 mod classifiers;
 mod cli;
@@ -7,7 +8,9 @@ mod http;
 mod hub;
 mod pipeline;
 mod registry;
+mod resume;
 mod running;
+mod score;
 mod service;
 mod shipped;
 mod tokenizer;
