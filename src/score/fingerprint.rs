@@ -72,7 +72,9 @@ mod tests {
             std::fs::write(&a, &bytes).expect("written");
             std::fs::write(&b, &bytes).expect("written");
             assert_eq!(of_input(&a).expect("read"), of_input(&b).expect("read"));
-            bytes.last_mut().map(|byte| *byte ^= 1);
+            if let Some(byte) = bytes.last_mut() {
+                *byte ^= 1;
+            }
             bytes.resize(length.max(1), 0);
             std::fs::write(&b, &bytes).expect("written");
             assert_ne!(of_input(&a).expect("read"), of_input(&b).expect("read"), "{length}");

@@ -210,6 +210,8 @@ impl Output {
         };
         fs::rename(finished, out).and_then(|()| sync_folder(out)).map_err(io)?;
         remove(partial)?;
+        // One that a kill kept from taking its place.
+        remove(&beside(journal, "new"))?;
         remove(journal)?;
         Ok(())
     }
@@ -224,16 +226,12 @@ impl Output {
 
 /// Opens the partial output for this process alone.
 fn lock(path: &Path, create: bool) -> Result<File, JournalError> {
-    let io = |source| JournalError::Io {
-        path: path.to_owned(),
-        source,
-    };
     let file = OpenOptions::new()
         .write(true)
         .create(create)
         .truncate(false)
         .open(path)
-        .map_err(io)?;
+        .map_err(|error| JournalError::Refused(format!("can't write {}: {error}", path.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::Refused(format!(

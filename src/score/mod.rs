@@ -168,6 +168,9 @@ impl Input {
         {
             return refused(format!("{input} is both input and output"));
         }
+        if settings.output.is_dir() {
+            return refused(format!("{} is a folder", settings.output.display()));
+        }
         let Settings {
             fields,
             named,

@@ -181,7 +181,7 @@ fn id(field: &str, value: Json) -> Result<Option<String>, InputError> {
     match value {
         Json::Number(number) => Ok(Some(number.to_string())),
         Json::Null => Ok(None),
-        Json::String(id) => Ok(Some(id)),
+        Json::String(id) => Ok(Some(id).filter(|id| !id.is_empty())),
         other => Err(wrong(field, "a string or a number", &other)),
     }
 }

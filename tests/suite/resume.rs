@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::archive::{Archive, FORMATS, read_jsonl, score, scoring};
+use super::archive::{Archive, read_jsonl, score, scoring};
 use super::common::repository;
 
 /// Kills for each format; TASNIF_TEST_KILLS asks for more.
@@ -13,15 +13,15 @@ fn kills() -> u64 {
     std::env::var("TASNIF_TEST_KILLS")
         .ok()
         .and_then(|kills| kills.parse().ok())
-        .unwrap_or(2)
+        .unwrap_or(1)
 }
 
 #[test]
 fn killed_at_any_moment_the_output_is_the_same() {
-    let archive = Archive::new(4_000);
+    let archive = Archive::new(1_500);
     // Steps of the golden ratio spread the moments over the run, whatever their number.
     let mut fraction = f64::from(std::process::id()) * 0.618_034;
-    for format in FORMATS {
+    for format in ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet"] {
         let whole = archive.path(&format!("whole.{format}"));
         let begun = Instant::now();
         let flags = ["--keep", "source,text", "--resume"];
@@ -56,15 +56,23 @@ fn killed_at_any_moment_the_output_is_the_same() {
                 "{format}: the output differs"
             );
         }
-        println!(
-            "{format}: {} outputs, {killed} kills, {went_on} runs that went on, {time:.1?} uncut",
-            kills()
-        );
+        #[expect(clippy::print_stdout, reason = "what a run with more kills is made for")]
+        {
+            println!(
+                "{format}: {} outputs, {killed} kills, {went_on} runs that went on, {time:.1?} uncut",
+                kills()
+            );
+        }
     }
     let left: Vec<_> = archive
         .names()
         .into_iter()
-        .filter(|name| name.ends_with(".partial") || name.ends_with(".journal") || name.ends_with(".assembled"))
+        .filter(|name| {
+            name.ends_with(".partial")
+                || name.ends_with(".journal")
+                || name.ends_with(".assembled")
+                || name.ends_with(".new")
+        })
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -72,7 +80,7 @@ fn killed_at_any_moment_the_output_is_the_same() {
 /// A limit on the size of files fails a write as a full disk does, in the midst of a chunk.
 #[test]
 fn out_of_room_it_fails_and_goes_on_later() {
-    let archive = Archive::new(2_000);
+    let archive = Archive::new(1_500);
     let (whole, output) = (archive.path("whole.jsonl"), archive.path("cut.jsonl"));
     assert!(score(&archive.jsonl, &whole, &[]).status.success());
     let size = fs::metadata(&whole).expect("written").len();
@@ -122,7 +130,7 @@ fn cut(input: &Path, output: &Path, flags: &[&str], signal: &str) -> (Option<i32
 
 #[test]
 fn an_interrupt_ends_in_good_order() {
-    let archive = Archive::new(6_000);
+    let archive = Archive::new(3_000);
     let output = archive.path("out.csv");
     let (code, told) = cut(&archive.jsonl, &output, &[], "-INT");
     assert_eq!(code, Some(130), "{told}");
@@ -135,13 +143,13 @@ fn an_interrupt_ends_in_good_order() {
             .lines()
             .filter(|line| line.split(',').nth(1).is_some_and(|id| id.starts_with('a')))
             .count(),
-        6_000
+        3_000
     );
 }
 
 #[test]
 fn a_run_goes_on_only_as_it_began() {
-    let archive = Archive::new(6_000);
+    let archive = Archive::new(3_000);
     let output = archive.path("out.jsonl");
     let flags = ["--top-k", "2"];
     assert_eq!(cut(&archive.jsonl, &output, &flags, "-KILL").0, None);
@@ -185,7 +193,7 @@ fn a_run_goes_on_only_as_it_began() {
     assert!(run.status.success() && told.contains("going on behind row"), "{told}");
     let lines = read_jsonl(&output);
     assert!(lines.iter().zip(0..).all(|(line, row)| line["id"] == format!("a{row}")));
-    assert_eq!(lines.len(), 6_000);
+    assert_eq!(lines.len(), 3_000);
 
     let again = score(&archive.jsonl, &output, &["--resume", "--top-k", "2"]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("complete already"));
