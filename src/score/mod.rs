@@ -39,7 +39,7 @@ use crate::encoder::Precision;
 use crate::pipeline::{Pipeline, PrepareError};
 
 use flat::Shape;
-use journal::{Begun, Fingerprint, Output, Paths};
+use journal::{Begun, Output, Paths};
 use progress::Progress;
 use reader::Opened;
 use run::Engine;
@@ -223,7 +223,7 @@ impl Input {
             stream.write_all(&writer.head()?).map_err(WriteError::from)?;
             (To::Stream(stream), 0, 0)
         } else {
-            let fingerprint = fingerprint(&settings, formats, &pipeline, model_dir)?;
+            let fingerprint = fingerprint::of_run(&settings, formats, &pipeline, model_dir)?;
             match Output::open(
                 Paths::new(&settings.output),
                 settings.leftovers,
@@ -364,56 +364,6 @@ fn shape(pipeline: &Pipeline, preset: &Article, kept: Vec<reader::Kept>, targets
         own_targets: stance && targets,
         kept,
     }
-}
-
-/// All that the output depends on. Threads and batches are not among it, and `strict` and the names of the files only say
-/// where a run ends and lies.
-fn fingerprint(
-    settings: &Settings,
-    formats: [Format; 2],
-    pipeline: &Pipeline,
-    model_dir: &Path,
-) -> Result<Fingerprint, ScoreError> {
-    let model = pipeline.model_ref();
-    let files = fingerprint::of_model(model_dir)
-        .map_err(|error| ScoreError::Refused(format!("{}: {error}", model_dir.display())))?;
-    let input = if is_stream(&settings.input) {
-        "a stream".to_owned()
-    } else {
-        fingerprint::of_input(&settings.input).map_err(ReadError::from)?
-    };
-    let Fields {
-        text,
-        title,
-        id,
-        language,
-        targets,
-        keep,
-    } = &settings.fields;
-    let preset = &settings.preset;
-    let entries = [
-        ("tasnif", env!("CARGO_PKG_VERSION").to_owned()),
-        ("the model", format!("{} {} ({files})", model.name, model.version)),
-        ("the input", input),
-        ("the input's format", formats[0].to_string()),
-        ("the output's format", formats[1].to_string()),
-        ("--precision", format!("{:?}", settings.precision)),
-        ("--text-field", text.clone()),
-        ("--title-field", title.clone()),
-        ("--id-field", id.clone()),
-        ("--language-field", language.clone()),
-        ("--target-field", format!("{targets:?}")),
-        ("--target", format!("{:?}", preset.targets)),
-        ("--tasks", format!("{:?}", preset.tasks)),
-        ("--top-k", format!("{:?}", preset.top_k)),
-        ("--threshold", format!("{:?}", preset.threshold)),
-        ("--keep", format!("{keep:?}")),
-        ("--max-row-bytes", settings.max_row_bytes.to_string()),
-    ];
-    Ok(entries
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect())
 }
 
 #[cfg(test)]

@@ -128,8 +128,8 @@ fn read(mut reader: Box<dyn Reader>, position: &Position, windows: &mpsc::Sender
                 Err(error) => break Err(error),
             }
         };
-        // What was read before a failure is still worth its verdicts.
-        if !rows.is_empty() {
+        // A window that a failure cut is not written: its bounds would depend on the failure.
+        if end.is_ok() && !rows.is_empty() {
             let units = position.get() - begin;
             if windows.blocking_send(Ok(Some(Window { rows, units }))).is_err() {
                 return;

@@ -351,3 +351,21 @@ fn a_terminal_gets_a_bar() {
     );
     assert!(shown.contains("300 rows at ") && shown.contains("all good"), "{shown}");
 }
+
+#[test]
+fn a_cut_gzip_file_fails_and_leaves_no_half_window() {
+    let archive = Archive::new(700);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder
+        .write_all(&fs::read(&archive.jsonl).expect("read"))
+        .expect("memory");
+    let whole = encoder.finish().expect("memory");
+    let (input, output) = (archive.path("cut.jsonl.gz"), archive.path("out.jsonl"));
+    fs::write(&input, &whole[..whole.len() - 100]).expect("written");
+    let run = score(&input, &output, &[]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{told}");
+    assert!(told.contains("can't read the input"), "{told}");
+    let rows = read_jsonl(&archive.path("out.jsonl.partial")).len();
+    assert!(rows.is_multiple_of(256) && rows < 700, "{rows}");
+}
