@@ -68,6 +68,8 @@ fn run(args: &ScoreArgs) -> Result<Outcome, ScoreError> {
     let batcher = Batcher::start(engine).map_err(ScoreError::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Tokenizing takes as many as encode, and the writer's end one; more are only more arenas of the allocator.
+        .max_blocking_threads(engine.threads + 1)
         .build()
         .map_err(ScoreError::Start)?;
     runtime.block_on(async {

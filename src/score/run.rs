@@ -18,12 +18,10 @@ use crate::article::{Article, Verdict};
 use crate::batcher::{Admission, Batcher, ClassifyError};
 use crate::pipeline::Pipeline;
 
-/// A window is what is sorted, written and counted together, and lost when the process dies. 256 rows are ten seconds of
-/// articles, or one of posts, on two cores; the bytes bound it where the rows are large.
-const WINDOW_ROWS: usize = 256;
+/// A window is what is sorted, written and counted together, and lost when the process dies. 128 rows are five seconds of
+/// articles, or one of posts, on two cores, and 4 MB of verdicts at 24 topics; the bytes bound it where the rows are large.
+const WINDOW_ROWS: usize = 128;
 const WINDOW_BYTES: usize = 4 << 20;
-/// Windows that are read and not yet written: one whose last rows are encoded, one that fills the queue, one ahead.
-const WINDOWS: usize = 3;
 /// Bytes of text with the batcher for each of its threads: four or more batches of 1,024 tokens, of four to eight bytes each. More
 /// would only be memory.
 const AHEAD: usize = 32 << 10;
@@ -163,6 +161,8 @@ async fn classify(
 ) -> Result<End, ScoreError> {
     let mut interrupt = pin!(interrupt);
     let budget = AHEAD * engine.threads;
+    // Read and not yet written: one whose last rows are encoded, one ahead, and what fills the queue, of short rows too.
+    let windows_open = 2 + engine.threads.div_ceil(2);
     let mut tasks: JoinSet<Answer> = JoinSet::new();
     let (mut open, mut first): (VecDeque<Open>, u64) = (VecDeque::new(), 0);
     let (mut ahead, mut reading) = (0, true);
@@ -206,7 +206,7 @@ async fn classify(
                     window.missing -= 1;
                 }
             }
-            window = windows.recv(), if reading && open.len() < WINDOWS => match window {
+            window = windows.recv(), if reading && open.len() < windows_open => match window {
                 Some(Ok(Some(window))) => open.push_back(begin(window, progress)),
                 end => {
                     reading = false;
