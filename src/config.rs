@@ -1,5 +1,7 @@
 //! Every flag and every environment variable: nothing else reads either.
 
+mod score;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use crate::batcher::Settings;
 use crate::encoder::Precision;
 use crate::http::{Key, Limits};
 use crate::hub;
+
+pub use score::ScoreArgs;
 
 /// Version, commit and features; build.rs finds the latter two.
 const VERSION: &str = concat!(
@@ -53,6 +57,9 @@ pub enum Command {
     /// Say what one article is about and where it stands.
     #[command(after_help = CLASSIFY_EXAMPLES)]
     Classify(ClassifyArgs),
+    /// Score an archive: JSONL, CSV or Parquet in and out, with progress, in little memory, and on after a crash.
+    #[command(after_help = score::HELP)]
+    Score(ScoreArgs),
     /// List, inspect, verify and fetch models.
     #[command(after_help = MODELS_EXAMPLES)]
     Models(ModelsArgs),

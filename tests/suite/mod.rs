@@ -1,3 +1,4 @@
+mod archive;
 mod bundles;
 mod classifiers;
 mod cli;
@@ -8,7 +9,9 @@ mod hub;
 mod page;
 mod pipeline;
 mod registry;
+mod resume;
 mod running;
+mod score;
 mod service;
 mod shared;
 mod shipped;
