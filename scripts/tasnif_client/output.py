@@ -111,17 +111,19 @@ class Parquet(Table):
     def head(self) -> bytes:
         return self.chunk([])
 
-    def chunk(self, rows: Sequence[Scored]) -> bytes:
+    def table(self, rows: Sequence[Scored]) -> Any:
+        """A pyarrow.Table."""
         made = [self.cells(row) for row in rows]
-        arrays = [
-            self.pa.array(
-                [_text(row[place]) if field.type == self.pa.string() else row[place] for row in made], field.type
-            )
-            for place, field in enumerate(self.schema)
-        ]
+        arrays = []
+        for place, field in enumerate(self.schema):
+            cells = [row[place] for row in made]
+            arrays.append(self.pa.array(map(_text, cells) if field.type == self.pa.string() else cells, field.type))
+        return self.pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def chunk(self, rows: Sequence[Scored]) -> bytes:
         sink = io.BytesIO()
         with self.pa.ipc.new_stream(sink, self.schema) as stream:
-            stream.write_batch(self.pa.record_batch(arrays, schema=self.schema))
+            stream.write_table(self.table(rows))
         return sink.getvalue()
 
     def finish(self, partial: Path) -> None:
