@@ -5,10 +5,10 @@
     scripts/score_ray.py --service http://tasnif.example articles/ verdicts/
     ray job submit --address http://head:8265 -- python score_ray.py …
 
-The input is cut into shards, by row groups or byte ranges, always the same ones: verdicts/FILE/START-END.parquet answers
-rows START to END of FILE (of JSONL: the lines that begin in these bytes). A shard's file appears whole or not at all, so
-what is there is done: the same command run again does the rest, and a shard that was lost with its node is done by
-another. Ray Data schedules the shards over a pool of actors, each with a tasnif process of its own beside it
+The input is cut into shards, by row groups or byte ranges, always the same ones: verdicts/FILE/START-END.parquet
+answers rows START to END of FILE (of JSONL: the lines that begin in these bytes). A shard's file appears whole or not
+at all, so what is there is done: the same command run again does the rest, and a shard that was lost with its node is
+done by another. Ray Data schedules the shards over a pool of actors, each with a tasnif process of its own beside it
 (--tasnif), or all with one service (--service).
 
 Both folders must be seen by all nodes. Exit status as of score.py; 1 means that the same command goes on.
@@ -139,8 +139,8 @@ def run(job: Job, shard_rows: int, shard_bytes: int, actors: int | None) -> int:
         ray.init(log_to_driver=False)
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    # A node that dies takes its shard with it. The others go on, and the shard is done in the next round: an actor that is
-    # restarted would wait for room that the dead node had.
+    # A node that dies takes its shard with it. The others go on, and the shard is done in the next round: an actor that
+    # is restarted would wait for the room that the dead node had.
     context.max_errored_blocks = -1
     rows = bad = 0
     with tqdm(total=len(shards), initial=len(shards) - len(left), unit=" shards") as bar:
@@ -171,7 +171,7 @@ def scored(job: Job, shards: list[Shard], actors: int) -> Iterator[dict[str, Any
     results = data.map(
         Scorer,
         fn_constructor_args=(job,),
-        compute=ActorPoolStrategy(min_size=1, max_size=actors, max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
         num_cpus=job.threads,
         max_restarts=0,
         max_task_retries=0,
@@ -292,7 +292,7 @@ def lines(file: Any, start: int, end: int) -> Iterable[bytes]:
 
 
 def write(job: Job, name: str, answered: list[Any], labels: list[str], shard: Shard) -> None:
-    """The shard's verdicts, whole or not at all: renamed into place, or by an object store that shows finished objects."""
+    """The shard's verdicts, whole or not at all: renamed into place, or an object, which a store shows once finished."""
     fs, root = _place(job.output)
     path = f"{root}/{name}"
     local = isinstance(fs, pyarrow.fs.LocalFileSystem)

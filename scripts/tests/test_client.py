@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from faults import CUTS, FAULTS, Faulty, Reply, error, faulty
+from faults import CUTS, FAULTS, Faulty, Reply, error, faulty, verdict
 
 from score import AsyncTasnifClient, TasnifClient, TasnifError
 
@@ -84,13 +85,9 @@ def test_the_service_restarts(client: Callable[..., TasnifClient]) -> None:
 
 
 def test_articles_without_room_are_asked_again_alone(client: Callable[..., TasnifClient]) -> None:
-    from faults import verdict
-
     def plan(n: int, asked: list[dict[str, Any]]) -> str | Reply:
         if n > 0:
             return ""
-        import json
-
         stopped = {"error": {"code": "shutting_down", "message": "the service is shutting down"}}
         return 200, {}, json.dumps({"verdicts": [verdict(asked[0]), stopped, verdict(asked[2]), stopped]}).encode()
 
@@ -150,8 +147,6 @@ def test_bad_articles_keep_their_places(client: Callable[..., TasnifClient]) -> 
 def test_no_more_is_read_or_sent_than_needed(client: Callable[..., TasnifClient]) -> None:
     read = itertools.count()
     endless = ({"text": f"article {next(read)}"} for _ in itertools.count())
-    open_requests, most = 0, 0
-
     with faulty(lambda n, _: "slow") as service:
         answers = client(service, concurrency=2).classify_many(endless)
         for _ in range(100):
@@ -159,7 +154,6 @@ def test_no_more_is_read_or_sent_than_needed(client: Callable[..., TasnifClient]
         answers.close()  # type: ignore[attr-defined]
         assert next(read) <= 100 + 8 * 6
         assert len(service.asked) <= 16
-    assert open_requests == most == 0
 
 
 def test_one_article_and_the_key(client: Callable[..., TasnifClient]) -> None:

@@ -29,6 +29,8 @@ POSTS = os.environ.get("TASNIF_RAY_POSTS")
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    # Ray gives its workers what others leave of the processors (nice 15), which on a busy machine is nothing.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     # The workers import this very source.
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
