@@ -193,7 +193,7 @@ def topics(counts: Counts) -> Figure:
 
 def over_time(counts: Counts) -> Figure:
     first, last = min(counts.days), max(counts.days)
-    start, unit = period((last - first).days)
+    start, unit = period((last - first).days, counts.days.total())
     totals: Counter[date] = Counter()
     shares: Counter[tuple[date, str]] = Counter()
     for day, count in counts.days.items():
@@ -207,26 +207,27 @@ def over_time(counts: Counts) -> Figure:
     )
     for topic, colour in zip(lines, plt.get_cmap("tab10").colors, strict=False):  # type: ignore[attr-defined]
         ys = [100 * shares[at, topic] / totals[at] if totals[at] else float("nan") for at in periods]
-        axes.plot(periods, ys, color=colour, marker="o", markersize=3.5, linewidth=1.8, label=_label(topic))  # type: ignore[arg-type]
+        axes.plot(periods, ys, color=colour, marker="o", markersize=3.5, linewidth=1.8, label=_label(topic))
     axes.set_title(f"The most frequent topics by {unit}")
     axes.set_ylabel("% of articles")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="#E6E9EC")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     width = (periods[1] - periods[0]).days * 0.8 if len(periods) > 1 else 1
-    volume.bar(periods, [totals[at] for at in periods], width=width, color="#C9CDD2")  # type: ignore[arg-type]
+    volume.bar(periods, [totals[at] for at in periods], width=width, color="#C9CDD2")
     volume.set_ylabel("articles")
     figure.align_ylabels()
     return figure
 
 
-def period(days: int) -> tuple[Callable[[date], date], str]:
-    """How a span of time is best parted, into some tens of points."""
-    if days <= 60:
+def period(days: int, articles: int) -> tuple[Callable[[date], date], str]:
+    """How a span of time is parted: as finely as leaves some tens of points, and twenty articles for each."""
+    most = min(60, max(2, articles // 20))
+    if days <= most:
         return lambda day: day, "day"
-    if days <= 400:
+    if days <= 7 * most:
         return lambda day: day - timedelta(day.weekday()), "week"
-    if days <= 365 * 8:
+    if days <= 30 * most:
         return lambda day: day.replace(day=1), "month"
     return lambda day: day.replace(month=1, day=1), "year"
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import io
 import json
 import logging
@@ -146,6 +147,8 @@ def run(job: Job, shard_rows: int, shard_bytes: int, actors: int | None) -> int:
     with tqdm(total=len(shards), initial=len(shards) - len(left), unit=" shards") as bar:
         while left:
             before = len(left)
+            # The actors of a round that lost one hang in reference cycles, and hold the processors that the next needs.
+            gc.collect()
             most = actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // job.threads)
             for result in scored(job, list(left.values()), min(most, before)):
                 if result["error"]:
@@ -292,7 +295,7 @@ def lines(file: Any, start: int, end: int) -> Iterable[bytes]:
 
 
 def write(job: Job, name: str, answered: list[Any], labels: list[str], shard: Shard) -> None:
-    """The shard's verdicts, whole or not at all: renamed into place, or an object, which a store shows once finished."""
+    """The shard's verdicts, whole or not at all: renamed into place, or an object that a store shows once done."""
     fs, root = _place(job.output)
     path = f"{root}/{name}"
     local = isinstance(fs, pyarrow.fs.LocalFileSystem)
