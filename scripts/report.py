@@ -4,9 +4,9 @@
     scripts/report.py verdicts.jsonl report.html
     scripts/report.py --date-field date --source-field source --pictures pictures/ verdicts/ report.html
 
-IN is what `tasnif score`, score.py or score_ray.py wrote: .jsonl, .csv, .parquet, or a folder of them. Dates and sources
-are columns that were kept there (--keep date,source). Rows are counted as they are read, so that memory depends on the
-number of labels, sources and days, not of articles. The page holds its pictures and needs nothing else.
+IN is what `tasnif score`, score.py or score_ray.py wrote: .jsonl, .csv, .parquet, or a folder of them. Dates and
+sources are columns that were kept there (--keep date,source). Rows are counted as they are read, so that memory depends
+on the number of labels, sources and days, not of articles. The page holds its pictures and needs nothing else.
 """
 
 from __future__ import annotations
@@ -314,7 +314,7 @@ def page(title: str, counts: Counts, pictures: list[tuple[str, str, bytes]]) -> 
     if counts.days:
         summary += f", {min(counts.days)} to {max(counts.days)}"
     if counts.bad:
-        summary += f"; {counts.bad:,} more could not be read and are not counted below"
+        summary += f"; {counts.bad:,} of them could not be read and are not counted below"
     if counts.undated:
         summary += f"; {counts.undated:,} dates could not be read"
     figures = "\n".join(

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import gc
 import io
 import json
 import logging
@@ -138,26 +137,24 @@ def run(job: Job, shard_rows: int, shard_bytes: int, actors: int | None) -> int:
     left = {name: shard for name, shard in names.items() if name not in finished(job.output)}
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    # A node that dies takes its shard with it. The others go on, and the shard is done in the next round: an actor that
-    # is restarted would wait for the room that the dead node had.
-    context.max_errored_blocks = -1
+    DataContext.get_current().enable_progress_bars = False
     rows = bad = 0
     with tqdm(total=len(shards), initial=len(shards) - len(left), unit=" shards") as bar:
         while left:
             before = len(left)
-            # The actors of a round that lost one hang in reference cycles, and hold the processors that the next needs.
-            gc.collect()
             most = actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // job.threads)
-            for result in scored(job, list(left.values()), min(most, before)):
-                if result["error"]:
-                    raise InputRefusedError(f"{result['shard']}: {result['error']}")
-                # A round that was cut may report a shard twice, or not at all: what counts is what is there.
-                if left.pop(result["shard"], None):
+            try:
+                for result in scored(job, list(left.values()), min(most, before)):
+                    if result["error"]:
+                        raise InputRefusedError(f"{result['shard']}: {result['error']}")
+                    del left[result["shard"]]
                     rows, bad = rows + result["rows"], bad + result["bad"]
                     bar.update()
                     bar.set_postfix(articles=rows, bad=bad)
+            except ray.exceptions.RayError as error:
+                # With a node go its shards, and Ray Data ends. What is not yet there is done in the next round by the
+                # nodes that are left: an actor that Ray restarts would wait for the room that the dead node had.
+                log.warning("%s; going on with what is left", str(error).splitlines()[0])
             for name in finished(job.output) & set(left):
                 del left[name]
                 bar.update()
