@@ -56,6 +56,9 @@ from tasnif_client.rows import (
 
 log = logging.getLogger("score_ray")
 
+# In a row, before the job is given up.
+FRUITLESS_ROUNDS = 5
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -138,7 +141,7 @@ def run(job: Job, shard_rows: int, shard_bytes: int, actors: int | None) -> int:
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     DataContext.get_current().enable_progress_bars = False
-    rows = bad = 0
+    rows = bad = fruitless = 0
     with tqdm(total=len(shards), initial=len(shards) - len(left), unit=" shards") as bar:
         while left:
             before = len(left)
@@ -158,9 +161,12 @@ def run(job: Job, shard_rows: int, shard_bytes: int, actors: int | None) -> int:
             for name in finished(job.output) & set(left):
                 del left[name]
                 bar.update()
-            if len(left) == before:
+            fruitless = fruitless + 1 if len(left) == before else 0
+            if fruitless == FRUITLESS_ROUNDS:
                 log.error("%d shards can't be done: see Ray's log; the same command goes on", before)
                 return 1
+            # Ray needs half a minute to notice that a node is gone, and gives it actors until then.
+            time.sleep(10 * fruitless)
     return 3 if bad else 0
 
 
