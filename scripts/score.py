@@ -124,11 +124,14 @@ def run(args: argparse.Namespace) -> int:
                 patience=args.patience,
             )
         )
+        stream = read(args.input, source, names)
+        # A header that lacks a column is refused before anything is written.
+        first = list(itertools.islice(stream, 1))
         output: Output | Pipe = Pipe()
         if args.output != "-":
-            output = _output(args, client, source, names, asked)
+            output = stack.enter_context(contextlib.closing(_output(args, client, source, names, asked)))
         before = output.done.rows
-        rows = itertools.islice(read(args.input, source, names), before, None)
+        rows = itertools.islice(itertools.chain(first, stream), before, None)
         bar = stack.enter_context(_progress(count(args.input, source), before))
         # Closed before the client is, whatever happens, so that no request outlives it.
         scored = stack.enter_context(contextlib.closing(score(client, rows, asked)))

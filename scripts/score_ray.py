@@ -27,6 +27,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -58,6 +59,9 @@ log = logging.getLogger("score_ray")
 
 # In a row, before the job is given up.
 FRUITLESS_ROUNDS = 5
+# After which an actor ends. Ray Data keeps those that outlive a round that failed, and with them the processors that
+# the next round needs.
+IDLE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -195,8 +199,21 @@ class Scorer:
         # A local process needs no more under way than keeps its threads busy.
         self.client = TasnifClient(url, api_key=job.api_key, concurrency=2 * max(1, job.threads), patience=120)
         _, self.labels = self.client.topics(job.options.get("model"))
+        self._rest()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        self.idle.cancel()
+        try:
+            return self.score(item)
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        self.idle = threading.Timer(IDLE_SECONDS, os._exit, (0,))
+        self.idle.daemon = True
+        self.idle.start()
+
+    def score(self, item: dict[str, Any]) -> dict[str, Any]:
         shard = Shard(**item | {"row_groups": tuple(item["row_groups"])})
         name = shard.name(self.job.output_format)
         try:

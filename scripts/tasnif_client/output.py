@@ -221,8 +221,12 @@ class Output:
         temporary.replace(self.journal)
         _sync(self.journal.parent)
 
-    def finish(self) -> None:
+    def close(self) -> None:
+        """Lets another run go on."""
         self._file.close()
+
+    def finish(self) -> None:
+        self.close()
         self.encoder.finish(self.partial)
         self.partial.replace(self.out)
         self.journal.unlink()
