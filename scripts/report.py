@@ -90,7 +90,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of the three formats in one shape: error, topics (the assigned ones), language, stance, kept."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.suffix in (".jsonl", ".csv", ".parquet"):
+            if file.is_file() and file.suffix in (".jsonl", ".csv", ".parquet"):
                 yield from read(file)
     elif path.suffix == ".jsonl":
         with path.open(encoding="utf-8") as lines:

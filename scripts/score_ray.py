@@ -375,7 +375,7 @@ def finished(uri: str) -> set[str]:
     """Names of the shards that are there."""
     fs, root = _place(uri)
     found = fs.get_file_info(pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True))
-    return {info.path[len(root) :].strip("/") for info in found if info.path.endswith((".parquet", ".jsonl"))}
+    return {info.path[len(root) :].strip("/") for info in found if info.is_file}
 
 
 def _place(uri: str) -> tuple[Any, str]:
