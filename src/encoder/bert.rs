@@ -9,7 +9,7 @@ use candle_nn::{LayerNorm, Linear};
 
 use super::embeddings::Embeddings;
 use super::names::Names;
-use super::{BertConfig, Encoder, EncoderError};
+use super::{BertConfig, Encoder, EncoderError, Pair};
 use crate::weights::{Weights, WeightsError};
 
 /// An encoder with its weights.
@@ -51,10 +51,19 @@ impl Bert {
 
     /// Word, position and type embeddings, normalised: what the first layer reads.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
-        let hidden = self.config.hidden_size;
-        let rows = self.embeddings.sum(sequences)?;
-        let rows = Tensor::from_vec(rows, ((), hidden), &Device::Cpu)?;
+        self.normalise(self.embeddings.sum(sequences)?)
+    }
+
+    fn normalise(&self, rows: Vec<f32>) -> Result<Tensor, EncoderError> {
+        let rows = Tensor::from_vec(rows, ((), self.config.hidden_size), &Device::Cpu)?;
         Ok(self.norm.forward(&rows)?)
+    }
+
+    fn pass(&self, mut states: Tensor, lengths: &[usize]) -> Result<Tensor, EncoderError> {
+        for layer in &self.layers {
+            states = layer.forward(&states, lengths)?;
+        }
+        Ok(states)
     }
 }
 
@@ -69,11 +78,12 @@ impl Encoder for Bert {
 
     fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
         let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
-        let mut states = self.embed(sequences)?;
-        for layer in &self.layers {
-            states = layer.forward(&states, &lengths)?;
-        }
-        Ok(states)
+        self.pass(self.embed(sequences)?, &lengths)
+    }
+
+    fn encode_pairs(&self, pairs: &[Pair<'_>]) -> Result<Tensor, EncoderError> {
+        let lengths: Vec<usize> = pairs.iter().map(|pair| pair.ids.len()).collect();
+        self.pass(self.normalise(self.embeddings.sum_pairs(pairs)?)?, &lengths)
     }
 }
 

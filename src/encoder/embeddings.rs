@@ -1,15 +1,18 @@
 //! What the first layer reads, before its norm: a row per token, the sum of the embeddings of word, position and type.
 
 use super::names::Names;
-use super::{BertConfig, EncoderError};
+use super::{BertConfig, EncoderError, Pair};
 use crate::weights::{Rows, Weights};
 
 /// The tables of a BERT-like encoder.
 #[derive(Debug)]
 pub(super) struct Embeddings {
     words: Rows,
-    /// `[max_tokens, hidden]`: the position embedding plus that of token type 0, which every token here has.
+    /// `[max_tokens, hidden]`: the position embedding plus that of token type 0, which all tokens have but those of second
+    /// segments.
     positions: Vec<f32>,
+    /// What a token of type 1 has over one of type 0; empty where the encoder knows one type alone.
+    second_type: Vec<f32>,
     hidden: usize,
     max_tokens: usize,
 }
@@ -21,6 +24,7 @@ impl Embeddings {
         let shape = [config.max_position_embeddings, hidden];
         let mut positions = weights.values("embeddings.position_embeddings.weight", &shape)?;
         positions.drain(..config.first_position() * hidden);
+        let mut second_type = Vec::new();
         if let Some(types) = Names::of(&config.model_type).token_types {
             let types = weights.values(types, &[config.type_vocab_size, hidden])?;
             for row in positions.chunks_exact_mut(hidden) {
@@ -28,10 +32,13 @@ impl Embeddings {
                     .zip(&types)
                     .for_each(|(position, kind)| *position += kind);
             }
+            let (first, second) = types.split_at(hidden);
+            second_type = second.iter().zip(first).map(|(second, first)| second - first).collect();
         }
         Ok(Self {
             words,
             positions,
+            second_type,
             hidden,
             max_tokens: config.max_tokens(),
         })
@@ -57,6 +64,22 @@ impl Embeddings {
             words
                 .zip(&self.positions)
                 .for_each(|(word, position)| *word += position);
+        }
+        Ok(rows)
+    }
+
+    /// The rows of all pairs, one behind the other.
+    pub(super) fn sum_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<f32>, EncoderError> {
+        let mut rows = self.sum(&pairs.iter().map(|pair| pair.ids).collect::<Vec<_>>())?;
+        let mut rest = rows.as_mut_slice();
+        for pair in pairs {
+            let (own, others) = rest.split_at_mut(pair.ids.len() * self.hidden);
+            for row in own.chunks_exact_mut(self.hidden).skip(pair.second) {
+                row.iter_mut()
+                    .zip(&self.second_type)
+                    .for_each(|(value, more)| *value += more);
+            }
+            rest = others;
         }
         Ok(rows)
     }

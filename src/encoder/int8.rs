@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::embeddings::Embeddings;
 use super::names::Names;
-use super::{BertConfig, Encoder, EncoderError};
+use super::{BertConfig, Encoder, EncoderError, Pair};
 use crate::kernels::{Int8Layer, Int8Linear, Isa, LayerNorm, LayerParts, Workspace};
 use crate::weights::{Int8Rows, Weights, WeightsError};
 
@@ -66,13 +66,24 @@ impl Encoder for Int8Bert {
 
     fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
         let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
-        let mut states = self.embeddings.sum(sequences)?;
+        self.pass(self.embeddings.sum(sequences)?, &lengths)
+    }
+
+    fn encode_pairs(&self, pairs: &[Pair<'_>]) -> Result<Tensor, EncoderError> {
+        let lengths: Vec<usize> = pairs.iter().map(|pair| pair.ids.len()).collect();
+        self.pass(self.embeddings.sum_pairs(pairs)?, &lengths)
+    }
+}
+
+impl Int8Bert {
+    /// The sums of embeddings through the norm and all layers.
+    fn pass(&self, mut states: Vec<f32>, lengths: &[usize]) -> Result<Tensor, EncoderError> {
         self.norm.apply(&mut states);
 
         let pool = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = pool().pop().unwrap_or_else(|| Workspace::new(self.isa));
         for layer in &self.layers {
-            layer.forward(&mut states, &lengths, &mut workspace);
+            layer.forward(&mut states, lengths, &mut workspace);
         }
         pool().push(workspace);
 

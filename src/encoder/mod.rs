@@ -52,6 +52,19 @@ pub trait Encoder: Debug + Send + Sync {
     /// # Errors
     /// A sequence longer than the positions, a token id outside of the table.
     fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError>;
+
+    /// The same of pairs. An encoder without token types, as this is unless it says otherwise, tells the segments apart by
+    /// the tokens between them alone.
+    fn encode_pairs(&self, pairs: &[Pair<'_>]) -> Result<Tensor, EncoderError> {
+        self.encode(&pairs.iter().map(|pair| pair.ids).collect::<Vec<_>>())
+    }
+}
+
+/// A sequence of two segments: its tokens have type 0, and 1 from the position `second` on.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair<'a> {
+    pub ids: &'a [u32],
+    pub second: usize,
 }
 
 /// In what numbers an encoder of the BERT family computes. The other architectures know f32 alone.

@@ -11,7 +11,7 @@ use candle_transformers::models::{debertav2, modernbert};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConfigError, Encoder, EncoderError};
+use super::{ConfigError, Encoder, EncoderError, Pair};
 use crate::weights::{Weights, var_builder};
 
 /// One of candle's encoders.
@@ -31,6 +31,8 @@ struct Dimensions {
     hidden_size: usize,
     vocab_size: usize,
     max_position_embeddings: usize,
+    #[serde(default)]
+    type_vocab_size: usize,
 }
 
 /// Loads the encoder of architecture `name`.
@@ -105,14 +107,23 @@ impl Encoder for Stock {
     fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
         let states: Vec<Tensor> = sequences
             .iter()
-            .map(|ids| self.encode_one(ids))
+            .map(|ids| self.encode_one(ids, ids.len()))
+            .collect::<Result<_, _>>()?;
+        Ok(Tensor::cat(&states, 0)?)
+    }
+
+    fn encode_pairs(&self, pairs: &[Pair<'_>]) -> Result<Tensor, EncoderError> {
+        let states: Vec<Tensor> = pairs
+            .iter()
+            .map(|pair| self.encode_one(pair.ids, pair.second))
             .collect::<Result<_, _>>()?;
         Ok(Tensor::cat(&states, 0)?)
     }
 }
 
 impl Stock {
-    fn encode_one(&self, ids: &[u32]) -> Result<Tensor, EncoderError> {
+    /// `second` is where tokens of type 1 begin.
+    fn encode_one(&self, ids: &[u32], second: usize) -> Result<Tensor, EncoderError> {
         let max = self.max_tokens();
         if ids.len() > max {
             return Err(EncoderError::TooLong { length: ids.len(), max });
@@ -123,7 +134,13 @@ impl Stock {
         }
         let input = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
         let states = match &self.network {
-            Network::DebertaV2(model) => model.forward(&input, None, None)?,
+            Network::DebertaV2(model) => {
+                let typed = self.dimensions.type_vocab_size > 1;
+                let types: Vec<u32> = (0..ids.len())
+                    .map(|position| u32::from(typed && position >= second))
+                    .collect();
+                model.forward(&input, Some(Tensor::new(types, &Device::Cpu)?.unsqueeze(0)?), None)?
+            }
             Network::ModernBert(model) => model.forward(&input, &input.ones_like()?)?,
         };
         Ok(states.squeeze(0)?)

@@ -9,6 +9,7 @@ use tokenizers::Tokenizer;
 
 use super::head::{Classifier, MeanHead};
 use super::hugging_face::ClassifierConfig;
+use super::nli::NliHead;
 use super::{Head, Manifest, Model, ModelError, PairHead, manifest};
 use crate::encoder::{self, Precision};
 use crate::weights::Weights;
@@ -93,13 +94,13 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
     }
 
     let hidden = encoder.hidden_size();
+    let shape = || classifier.shape().map_err(|message| wrong(&config_path, message));
     let topics = match &manifest.topics {
         None => None,
         Some(topics) => Some(match topics.head {
             manifest::Head::Mean => Head::Mean(MeanHead::load(&weights, "topics", hidden, topics.labels.len())?),
             manifest::Head::Classifier => {
-                let shape = classifier.shape().map_err(|message| wrong(&config_path, message))?;
-                Head::Classifier(Classifier::load(&weights, shape, hidden, topics.labels.len())?)
+                Head::Classifier(Classifier::load(&weights, shape()?, hidden, topics.labels.len())?)
             }
         }),
     };
@@ -107,12 +108,17 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
         None => None,
         Some(_) => Some(PairHead::load(&weights, "stance", hidden)?),
     };
+    let nli = match &manifest.nli {
+        None => None,
+        Some(nli) => Some(NliHead::load(&weights, shape()?, hidden, nli)?),
+    };
     let model = Model {
         dir: dir.to_path_buf(),
         manifest,
         encoder,
         topics,
         stance,
+        nli,
     };
     Ok((model, tokenizer))
 }

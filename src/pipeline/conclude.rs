@@ -1,6 +1,6 @@
 //! From an article's readings to its verdict: pool the windows, calibrate, assign.
 
-use super::{Pipeline, Prepared, Reading, Sequence, calibrate, evidence};
+use super::{Pipeline, Prepared, Reading, Sequence, calibrate, evidence, nli};
 use crate::article::{self, Evidence, StanceScores, Topic, Usage, Verdict};
 use crate::model::{Logits, STANCES, Scores};
 
@@ -12,7 +12,10 @@ impl Pipeline {
             id: prepared.id.clone(),
             model: self.model_ref(),
             language: prepared.language.clone(),
-            topics: prepared.asks_topics.then(|| self.topics(prepared, readings)),
+            topics: prepared.asks_topics.then(|| match &prepared.labels {
+                Some(labels) => self.label_topics(prepared, labels, readings),
+                None => self.topics(prepared, readings),
+            }),
             stance: prepared.asks_stance.then(|| self.stance(prepared, readings)),
             usage: Usage {
                 tokens: prepared.document.tokens.len() + self.overhead(),
@@ -80,23 +83,25 @@ impl Pipeline {
     }
 
     fn stance(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<article::Stance> {
-        let Some(manifest) = &self.manifest().stance else {
-            return Vec::new();
-        };
         prepared
             .targets()
             .map(|(index, target)| {
-                let windows: Vec<([f32; 4], usize)> = prepared
-                    .sequences
-                    .iter()
-                    .zip(readings)
-                    .filter(|(sequence, _)| sequence.target == index)
-                    .filter_map(|(sequence, reading)| {
-                        let scores = calibrate::stance(manifest.calibration, reading.stance?);
-                        Some((scores, sequence.text.len()))
-                    })
-                    .collect();
-                let scores = calibrate::pool_stance(&windows);
+                let scores = match &self.manifest().stance {
+                    Some(manifest) => {
+                        let windows: Vec<([f32; 4], usize)> = prepared
+                            .sequences
+                            .iter()
+                            .zip(readings)
+                            .filter(|(sequence, _)| sequence.target == index)
+                            .filter_map(|(sequence, reading)| {
+                                let scores = calibrate::stance(manifest.calibration, reading.stance?);
+                                Some((scores, sequence.text.len()))
+                            })
+                            .collect();
+                        calibrate::pool_stance(&windows)
+                    }
+                    None => nli::stance(prepared, readings, index.unwrap_or(0)),
+                };
                 let best = (0..scores.len())
                     .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
                     .unwrap_or(0);

@@ -9,21 +9,25 @@ mod calibrate;
 mod conclude;
 mod document;
 mod evidence;
+mod labels;
 mod language;
+mod nli;
 mod prepare;
 mod selftest;
 mod tokenize;
 mod window;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use candle_core::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::article::ModelRef;
 use crate::encoder::{EncoderError, Precision};
-use crate::model::{Logits, Manifest, Model, ModelError};
+use crate::model::{Inference, Logits, Manifest, Model, ModelError};
 
+pub use nli::Hypothesis;
 pub use prepare::{PrepareError, Prepared, Sequence};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
 pub use window::{sentence_starts, windows};
@@ -46,13 +50,18 @@ pub struct Pipeline {
     tokenizer: TextTokenizer,
     template: SequenceTemplate,
     prefix: Vec<u32>,
+    news_centre: OnceLock<Vec<f32>>,
 }
 
 /// What the heads say of one sequence: uncalibrated logits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     pub topics: Option<Logits>,
     pub stance: Option<[f32; 4]>,
+    /// The mean of the text's states.
+    pub state: Option<Vec<f32>>,
+    /// What an NLI model says of its one hypothesis.
+    pub inference: Option<Inference>,
 }
 
 impl Pipeline {
@@ -77,6 +86,7 @@ impl Pipeline {
             tokenizer,
             template,
             prefix,
+            news_centre: OnceLock::new(),
         })
     }
 
@@ -101,6 +111,9 @@ impl Pipeline {
 
     /// Encodes the sequences, of whichever articles, in one batch. The readings come in the same order.
     pub fn read(&self, sequences: &[&Sequence]) -> Result<Vec<Reading>, PipelineError> {
+        if let Some(head) = &self.model.nli {
+            return self.read_nli(head, sequences);
+        }
         let ids: Vec<&[u32]> = sequences.iter().map(|sequence| sequence.ids.as_slice()).collect();
         let states = self.model.encoder.encode(&ids)?;
         let mut first = 0;
@@ -127,6 +140,17 @@ impl Pipeline {
             Some(head) if sequence.stance => Some(head.apply(states, sequence.target_end, &sequence.text)?),
             _ => None,
         };
-        Ok(Reading { topics, stance })
+        let state = if sequence.state {
+            let text = states.narrow(0, sequence.text.start, sequence.text.len())?;
+            Some(text.mean(0)?.to_vec1()?)
+        } else {
+            None
+        };
+        Ok(Reading {
+            topics,
+            stance,
+            state,
+            inference: None,
+        })
     }
 }

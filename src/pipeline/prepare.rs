@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::document::Document;
 use super::language::language;
+use super::nli::Hypothesis;
 use super::window::windows;
 use super::{Pipeline, PipelineError};
-use crate::article::{Article, InputError, Language, Task};
+use crate::article::{Article, InputError, Label, Language, Task};
 
 /// An article on its way: what the encoder must read, and what the verdict will need.
 #[derive(Debug)]
@@ -23,7 +24,11 @@ pub struct Prepared {
     pub top_k: Option<usize>,
     pub threshold: Option<f32>,
     pub evidence: bool,
-    targets: Vec<String>,
+    /// The request's labels, which take the place of the model's topics.
+    pub labels: Option<Vec<Label>>,
+    /// Whether many of the labels may be true at once.
+    pub multi_label: bool,
+    pub(super) targets: Vec<String>,
 }
 
 /// One pass through the encoder: a window beside a target.
@@ -41,9 +46,40 @@ pub struct Sequence {
     pub topics: bool,
     pub stance: bool,
     pub evidence: bool,
+    /// Whether the mean state of the text is kept.
+    pub state: bool,
+    /// The label of the request whose words these are; no window then.
+    pub label: Option<usize>,
+    /// What an NLI model tests the window for.
+    pub hypothesis: Option<Hypothesis>,
 }
 
 impl Prepared {
+    /// Without a question yet.
+    pub(super) fn new(
+        article: &Article,
+        language: Option<Language>,
+        document: Document,
+        sequences: Vec<Sequence>,
+    ) -> Self {
+        Self {
+            id: article.id.clone(),
+            language,
+            document,
+            windows: 0,
+            sequences,
+            asks_topics: false,
+            asks_stance: false,
+            topics: article.topics.clone(),
+            top_k: article.top_k,
+            threshold: article.threshold,
+            evidence: article.evidence,
+            labels: None,
+            multi_label: article.multi_label.unwrap_or(true),
+            targets: Vec::new(),
+        }
+    }
+
     /// All that the encoder will read, special tokens and targets included.
     #[must_use]
     pub fn encoder_tokens(&self) -> usize {
@@ -78,6 +114,9 @@ impl Pipeline {
     /// [`PrepareError::Input`] with the parameter at fault; nothing has been computed then.
     pub fn prepare(&self, article: &Article) -> Result<Prepared, PrepareError> {
         article.check()?;
+        if let Some(nli) = &self.manifest().nli {
+            return self.prepare_nli(nli, article);
+        }
         let asks_topics = self.asks(article, Task::Topics)?;
         let asks_stance = self.asks(article, Task::Stance)?;
         self.check_topics(article)?;
@@ -88,21 +127,19 @@ impl Pipeline {
             Vec::new()
         };
 
-        let document = Document::new(&self.tokenizer, article.title.as_deref(), &article.text)?;
-        if self.tokenizer.is_blank(&document.tokens) {
-            return Err(InputError::Unreadable {
-                param: "text".to_owned(),
-            }
-            .into());
-        }
-
-        let mut sequences = Vec::new();
+        let document = self.document(article)?;
+        let labels = article.labels.as_deref().filter(|_| asks_topics);
+        let mut sequences = match labels {
+            Some(labels) => self.label_sequences(article, labels)?,
+            None => Vec::new(),
+        };
         let windows = self.windows(&document, 0);
         let asks_subject = asks_stance && targets.is_empty();
         if asks_topics || asks_subject {
             for window in &windows {
                 sequences.push(Sequence {
-                    topics: asks_topics,
+                    topics: asks_topics && labels.is_none(),
+                    state: labels.is_some(),
                     stance: asks_subject,
                     evidence: article.evidence,
                     ..self.sequence(&document, None, &[], window)
@@ -118,24 +155,31 @@ impl Pipeline {
             }
         }
 
+        let language = language(article.language.as_deref(), &article.text);
         Ok(Prepared {
-            id: article.id.clone(),
-            language: language(article.language.as_deref(), &article.text),
             windows: windows.len(),
-            document,
-            sequences,
             asks_topics,
             asks_stance,
-            topics: article.topics.clone(),
-            top_k: article.top_k,
-            threshold: article.threshold,
-            evidence: article.evidence,
+            labels: labels.map(<[Label]>::to_vec),
             targets: if asks_stance {
                 article.targets.clone()
             } else {
                 Vec::new()
             },
+            ..Prepared::new(article, language, document, sequences)
         })
+    }
+
+    /// Title and text, tokenized, with something in them to read.
+    pub(super) fn document(&self, article: &Article) -> Result<Document, PrepareError> {
+        let document = Document::new(&self.tokenizer, article.title.as_deref(), &article.text)?;
+        if self.tokenizer.is_blank(&document.tokens) {
+            return Err(InputError::Unreadable {
+                param: "text".to_owned(),
+            }
+            .into());
+        }
+        Ok(document)
     }
 
     /// Whether the article asks for `task`; all that the model has, if it names none.
@@ -171,28 +215,32 @@ impl Pipeline {
     }
 
     fn tokenize_targets(&self, article: &Article) -> Result<Vec<Vec<u32>>, PrepareError> {
-        let max = self.manifest().windows.target_tokens;
-        let mut targets = Vec::with_capacity(article.targets.len());
-        for (index, target) in article.targets.iter().enumerate() {
-            let param = format!("targets[{index}]");
-            let tokens = self.tokenizer.tokens(target.trim())?;
-            if self.tokenizer.is_blank(&tokens) {
-                return Err(InputError::Unreadable { param }.into());
-            }
-            if tokens.len() > max {
-                return Err(InputError::TooManyTokens {
-                    param,
-                    found: tokens.len(),
-                    max,
-                }
-                .into());
-            }
-            targets.push(tokens.ids);
-        }
-        Ok(targets)
+        let targets = article.targets.iter().enumerate();
+        targets
+            .map(|(index, target)| self.readable(&format!("targets[{index}]"), target))
+            .collect()
     }
 
-    fn windows(&self, document: &Document, target_tokens: usize) -> Vec<Range<usize>> {
+    /// The tokens of what stands beside a window: something in them to read, and no more than `target_tokens`.
+    pub(super) fn readable(&self, param: &str, text: &str) -> Result<Vec<u32>, PrepareError> {
+        let max = self.manifest().windows.target_tokens;
+        let param = param.to_owned();
+        let tokens = self.tokenizer.tokens(text.trim())?;
+        if self.tokenizer.is_blank(&tokens) {
+            return Err(InputError::Unreadable { param }.into());
+        }
+        if tokens.len() > max {
+            return Err(InputError::TooManyTokens {
+                param,
+                found: tokens.len(),
+                max,
+            }
+            .into());
+        }
+        Ok(tokens.ids)
+    }
+
+    pub(super) fn windows(&self, document: &Document, target_tokens: usize) -> Vec<Range<usize>> {
         let sizes = self.manifest().windows;
         let room = sizes.tokens - self.overhead() - target_tokens;
         windows(document.tokens.len(), &document.sentences, room, sizes.overlap)
@@ -205,8 +253,24 @@ impl Pipeline {
         target_ids: &[u32],
         window: &Range<usize>,
     ) -> Sequence {
-        let template = &self.template;
         let text = document.tokens.ids.get(window.clone()).unwrap_or_default();
+        Sequence {
+            target,
+            tokens: window.clone(),
+            ..self.assemble(target_ids, text)
+        }
+    }
+
+    /// A few words by themselves, read for their mean state.
+    pub(super) fn phrase(&self, ids: &[u32]) -> Sequence {
+        Sequence {
+            state: true,
+            ..self.assemble(&[], ids)
+        }
+    }
+
+    fn assemble(&self, target_ids: &[u32], text: &[u32]) -> Sequence {
+        let template = &self.template;
         let ids = [
             template.before.as_slice(),
             target_ids,
@@ -220,14 +284,17 @@ impl Pipeline {
         let start = target_start + template.between.len() + self.prefix.len();
         Sequence {
             ids,
-            target,
+            target: None,
             // The first of the tokens between closes the target.
             target_end: target_start + 1,
             text: start..start + text.len(),
-            tokens: window.clone(),
+            tokens: 0..0,
             topics: false,
             stance: false,
             evidence: false,
+            state: false,
+            label: None,
+            hypothesis: None,
         }
     }
 }

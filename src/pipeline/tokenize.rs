@@ -98,6 +98,9 @@ pub struct SequenceTemplate {
     pub before: Vec<u32>,
     pub between: Vec<u32>,
     pub behind: Vec<u32>,
+    /// How many of the tokens between belong to the first segment, where the tokenizer gives the segments types of their
+    /// own, as BERT's does: those from there on have type 1.
+    pub first_type: Option<usize>,
 }
 
 impl SequenceTemplate {
@@ -136,7 +139,13 @@ impl SequenceTemplate {
                 )));
             }
         };
+        let types = processed
+            .get_type_ids()
+            .get(between.start..=between.end)
+            .unwrap_or_default();
+        let first_type = types.iter().position(|&kind| kind > 0);
         Ok(Self {
+            first_type,
             behind: ids[between.end + 1..].to_vec(),
             before: ids[before].to_vec(),
             between: ids[between].to_vec(),

@@ -30,7 +30,7 @@ const CLASSIFIERS: [&str; 7] = [
 ];
 
 /// The classifier in a folder of its own, with the tokenizer that they all share.
-fn classifier(name: &str) -> tempfile::TempDir {
+pub fn classifier(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     let source = repository("tests/data/classifiers").join(name);
     for entry in fs::read_dir(source).expect("a classifier") {

@@ -5,6 +5,7 @@ mod common;
 mod encoder;
 mod http;
 mod hub;
+mod labels;
 mod pipeline;
 mod registry;
 mod running;
