@@ -21,9 +21,15 @@ impl Embeddings {
     pub(super) fn load(config: &BertConfig, weights: &Weights) -> Result<Self, EncoderError> {
         let hidden = config.hidden_size;
         let words = weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?;
-        let shape = [config.max_position_embeddings, hidden];
-        let mut positions = weights.values("embeddings.position_embeddings.weight", &shape)?;
-        positions.drain(..config.first_position() * hidden);
+        let name = "embeddings.position_embeddings.weight";
+        // llama.cpp leaves out the rows before the first position that is used.
+        let used = [config.max_tokens(), hidden];
+        let mut positions = if weights.shape(name).is_some_and(|shape| shape == used) {
+            weights.values(name, &used)?
+        } else {
+            weights.values(name, &[config.max_position_embeddings, hidden])?
+        };
+        positions.drain(..positions.len() - config.max_tokens() * hidden);
         let mut second_type = Vec::new();
         if let Some(types) = Names::of(&config.model_type).token_types {
             let types = weights.values(types, &[config.type_vocab_size, hidden])?;

@@ -1,5 +1,6 @@
 //! From a name to a directory, and from a directory to a [`Model`].
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::hugging_face::ClassifierConfig;
 use super::nli::NliHead;
 use super::{Head, Manifest, Model, ModelError, PairHead, manifest};
 use crate::encoder::{self, Precision};
-use crate::weights::Weights;
+use crate::weights::{Shared, Weights};
 
 pub(super) const MANIFEST: &str = "tasnif.toml";
 const CONFIG: &str = "config.json";
@@ -46,19 +47,23 @@ pub fn is_bundle(dir: &Path) -> bool {
     dir.join(MANIFEST).is_file() || dir.join(CONFIG).is_file()
 }
 
-pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer), ModelError> {
+pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Arc<Tokenizer>), ModelError> {
     let config_path = dir.join(CONFIG);
     let config = read(&config_path, "every bundle has one, as Hugging Face writes it")?;
     let written = read_manifest(dir)?;
+    let hashes = written
+        .as_ref()
+        .map(|manifest| manifest.files.clone())
+        .unwrap_or_default();
 
     // Hashing, reading the vocabulary and expanding the layers take about as long as each other and share nothing.
     let (checked, (tokenizer, built)) = rayon::join(
-        || written.as_ref().map_or(Ok(()), |manifest| check_hashes(dir, manifest)),
+        || check_hashes(dir, &hashes),
         || {
             rayon::join(
                 || load_tokenizer(dir),
                 || {
-                    let weights = Arc::new(Weights::open(dir)?);
+                    let weights = Arc::new(Weights::open_known(dir, &hashes)?);
                     let encoder =
                         encoder::load(&config, &weights, precision).map_err(|source| ModelError::Encoder {
                             path: config_path.clone(),
@@ -72,6 +77,7 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
     checked?;
     let tokenizer = tokenizer?;
     let (weights, encoder) = built?;
+    weights.share();
 
     let wrong = |path: &Path, message: String| ModelError::Manifest {
         path: path.to_path_buf(),
@@ -173,8 +179,8 @@ pub fn describe(dir: &Path) -> Result<Manifest, ModelError> {
         .map_err(|message| ModelError::Manifest { path, message })
 }
 
-fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<(), ModelError> {
-    for (name, expected) in &manifest.files {
+fn check_hashes(dir: &Path, hashes: &BTreeMap<String, String>) -> Result<(), ModelError> {
+    for (name, expected) in hashes {
         let path = dir.join(name);
         let unreadable = |source| ModelError::Unreadable {
             path: path.clone(),
@@ -193,9 +199,17 @@ fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn load_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
+/// Tokenizers that are loaded now, by the sha256 of their files. Fine-tunes of one base have one between them: for a
+/// vocabulary of 250,000 it is most of a model's memory, and of the time to load it.
+static TOKENIZERS: Shared<[u8; 32], Tokenizer> = Shared::new();
+
+fn load_tokenizer(dir: &Path) -> Result<Arc<Tokenizer>, ModelError> {
     let path = dir.join(TOKENIZER);
     let json = read(&path, "every bundle has one, as Hugging Face's tokenizers write it")?;
+    let hash = Sha256::digest(&json).into();
+    if let Some(tokenizer) = TOKENIZERS.get(&hash) {
+        return Ok(tokenizer);
+    }
     let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|error| ModelError::Tokenizer {
         path: path.clone(),
         message: error.to_string(),
@@ -210,5 +224,7 @@ fn load_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
             message: error.to_string(),
         })?
         .with_padding(None);
+    let tokenizer = Arc::new(tokenizer);
+    TOKENIZERS.put(hash, &tokenizer);
     Ok(tokenizer)
 }

@@ -8,6 +8,7 @@ mod manifest;
 mod nli;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokenizers::Tokenizer;
 
@@ -68,7 +69,7 @@ pub struct Model {
 impl Model {
     /// Loads the bundle in `dir`, its tokenizer beside it, and checks it against its own manifest: hashes, shapes, finite
     /// weights.
-    pub fn load(dir: &Path, precision: Precision) -> Result<(Self, Tokenizer), ModelError> {
+    pub fn load(dir: &Path, precision: Precision) -> Result<(Self, Arc<Tokenizer>), ModelError> {
         bundle::load(dir, precision)
     }
 }

@@ -18,7 +18,7 @@ mod tokenize;
 mod window;
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
 use tokenizers::Tokenizer;
@@ -73,7 +73,7 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    fn new(model: Model, tokenizer: Tokenizer) -> Result<Self, ModelError> {
+    fn new(model: Model, tokenizer: Arc<Tokenizer>) -> Result<Self, ModelError> {
         let broken = |error: PipelineError| ModelError::Tokenizer {
             path: model.dir.join("tokenizer.json"),
             message: error.to_string(),

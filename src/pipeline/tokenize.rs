@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use tokenizers::{Encoding, Tokenizer};
 
@@ -20,7 +21,7 @@ pub struct Tokens {
 /// A tokenizer for foreign text.
 #[derive(Debug)]
 pub struct TextTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     /// Ids that mean something to the encoder beside text: `<s>`, `</s>`, `<pad>`, `<mask>` and the like.
     special: HashSet<u32>,
     unknown: u32,
@@ -28,7 +29,7 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    pub fn new(tokenizer: Tokenizer) -> Result<Self, PipelineError> {
+    pub fn new(tokenizer: Arc<Tokenizer>) -> Result<Self, PipelineError> {
         let unknown = ["<unk>", "[UNK]"]
             .iter()
             .find_map(|name| tokenizer.token_to_id(name))
