@@ -1,7 +1,7 @@
 //! What the first layer reads, before its norm: a row per token, the sum of the embeddings of word, position and type.
 
 use super::names::Names;
-use super::{BertConfig, EncoderError, Pair};
+use super::{BertConfig, EncoderError, Ids};
 use crate::weights::{Rows, Weights};
 
 /// The tables of a BERT-like encoder.
@@ -51,42 +51,41 @@ impl Embeddings {
     }
 
     /// The rows of all sequences, one behind the other.
-    pub(super) fn sum(&self, sequences: &[&[u32]]) -> Result<Vec<f32>, EncoderError> {
-        let tokens: usize = sequences.iter().map(|ids| ids.len()).sum();
+    pub(super) fn sum(&self, sequences: &[Ids<'_>]) -> Result<Vec<f32>, EncoderError> {
+        let tokens: usize = sequences.iter().map(|sequence| sequence.lengths().total()).sum();
         let mut rows = Vec::with_capacity(tokens * self.hidden);
-        for ids in sequences {
-            let max = self.max_tokens;
-            if ids.len() > max {
-                return Err(EncoderError::TooLong { length: ids.len(), max });
+        for sequence in sequences {
+            let trunk = rows.len();
+            for (position, ids) in sequence.parts() {
+                self.extend(position, ids, &mut rows)?;
             }
-            let first = rows.len();
-            for &id in *ids {
-                if !self.words.extend(id as usize, &mut rows) {
-                    let rows = self.words.len();
-                    return Err(EncoderError::TokenId { id, rows });
-                }
-            }
-            let words = rows.iter_mut().skip(first);
-            words
-                .zip(&self.positions)
-                .for_each(|(word, position)| *word += position);
-        }
-        Ok(rows)
-    }
-
-    /// The rows of all pairs, one behind the other.
-    pub(super) fn sum_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<f32>, EncoderError> {
-        let mut rows = self.sum(&pairs.iter().map(|pair| pair.ids).collect::<Vec<_>>())?;
-        let mut rest = rows.as_mut_slice();
-        for pair in pairs {
-            let (own, others) = rest.split_at_mut(pair.ids.len() * self.hidden);
-            for row in own.chunks_exact_mut(self.hidden).skip(pair.second) {
+            let second = rows.chunks_exact_mut(self.hidden).skip(trunk / self.hidden);
+            for row in second.take(sequence.trunk.len()).skip(sequence.second) {
                 row.iter_mut()
                     .zip(&self.second_type)
                     .for_each(|(value, more)| *value += more);
             }
-            rest = others;
         }
         Ok(rows)
+    }
+
+    /// The rows of tokens of type 0 whose positions begin with `position`.
+    fn extend(&self, position: usize, ids: &[u32], rows: &mut Vec<f32>) -> Result<(), EncoderError> {
+        let (length, max) = (position + ids.len(), self.max_tokens);
+        if length > max {
+            return Err(EncoderError::TooLong { length, max });
+        }
+        let first = rows.len();
+        for &id in ids {
+            if !self.words.extend(id as usize, rows) {
+                let rows = self.words.len();
+                return Err(EncoderError::TokenId { id, rows });
+            }
+        }
+        let words = rows.iter_mut().skip(first);
+        words
+            .zip(self.positions.iter().skip(position * self.hidden))
+            .for_each(|(word, position)| *word += position);
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use candle_transformers::models::{debertav2, modernbert};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConfigError, Encoder, EncoderError, Pair};
+use super::{ConfigError, Encoder, EncoderError, Ids};
 use crate::weights::{Weights, var_builder};
 
 /// One of candle's encoders.
@@ -104,26 +104,26 @@ impl Encoder for Stock {
         self.dimensions.max_position_embeddings
     }
 
-    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
-        let states: Vec<Tensor> = sequences
-            .iter()
-            .map(|ids| self.encode_one(ids, ids.len()))
-            .collect::<Result<_, _>>()?;
-        Ok(Tensor::cat(&states, 0)?)
+    /// candle's attention masks keys for all queries alike.
+    fn takes_branches(&self) -> bool {
+        false
     }
 
-    fn encode_pairs(&self, pairs: &[Pair<'_>]) -> Result<Tensor, EncoderError> {
-        let states: Vec<Tensor> = pairs
+    fn encode(&self, sequences: &[Ids<'_>]) -> Result<Tensor, EncoderError> {
+        if sequences.iter().any(|ids| !ids.branches.is_empty()) {
+            return Err(EncoderError::Branches(self.name.clone()));
+        }
+        let states: Vec<Tensor> = sequences
             .iter()
-            .map(|pair| self.encode_one(pair.ids, pair.second))
+            .map(|ids| self.encode_one(ids))
             .collect::<Result<_, _>>()?;
         Ok(Tensor::cat(&states, 0)?)
     }
 }
 
 impl Stock {
-    /// `second` is where tokens of type 1 begin.
-    fn encode_one(&self, ids: &[u32], second: usize) -> Result<Tensor, EncoderError> {
+    fn encode_one(&self, sequence: &Ids<'_>) -> Result<Tensor, EncoderError> {
+        let ids = sequence.trunk;
         let max = self.max_tokens();
         if ids.len() > max {
             return Err(EncoderError::TooLong { length: ids.len(), max });
@@ -136,9 +136,8 @@ impl Stock {
         let states = match &self.network {
             Network::DebertaV2(model) => {
                 let typed = self.dimensions.type_vocab_size > 1;
-                let types: Vec<u32> = (0..ids.len())
-                    .map(|position| u32::from(typed && position >= second))
-                    .collect();
+                let kind = |position| u32::from(typed && position >= sequence.second);
+                let types: Vec<u32> = (0..ids.len()).map(kind).collect();
                 model.forward(&input, Some(Tensor::new(types, &Device::Cpu)?.unsqueeze(0)?), None)?
             }
             Network::ModernBert(model) => model.forward(&input, &input.ones_like()?)?,

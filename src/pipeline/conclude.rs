@@ -2,7 +2,7 @@
 
 use super::{Pipeline, Prepared, Reading, Sequence, calibrate, evidence, nli};
 use crate::article::{self, Evidence, StanceScores, Topic, Usage, Verdict};
-use crate::model::{Logits, STANCES, Scores};
+use crate::model::{Logits, STANCES, Scores, Temperature};
 
 impl Pipeline {
     /// The verdict on an article from the readings of all its sequences, in their order.
@@ -84,30 +84,21 @@ impl Pipeline {
 
     fn stance(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<article::Stance> {
         prepared
-            .targets()
+            .targets
+            .iter()
+            .enumerate()
             .map(|(index, target)| {
-                let scores = match &self.manifest().stance {
-                    Some(manifest) => {
-                        let windows: Vec<([f32; 4], usize)> = prepared
-                            .sequences
-                            .iter()
-                            .zip(readings)
-                            .filter(|(sequence, _)| sequence.target == index)
-                            .filter_map(|(sequence, reading)| {
-                                let scores = calibrate::stance(manifest.calibration, reading.stance?);
-                                Some((scores, sequence.text.len()))
-                            })
-                            .collect();
-                        calibrate::pool_stance(&windows)
-                    }
-                    None => nli::stance(prepared, readings, index.unwrap_or(0)),
+                let windows = match &self.manifest().stance {
+                    Some(manifest) => stance_windows(manifest.calibration, prepared, readings, index),
+                    None => nli::stance_windows(prepared, readings, index),
                 };
+                let scores = calibrate::pool_stance(&windows);
                 let best = (0..scores.len())
                     .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
                     .unwrap_or(0);
                 let [favor, against, neutral, unrelated] = scores;
                 article::Stance {
-                    target: target.map(str::to_owned),
+                    target: target.clone(),
                     label: STANCES[best].to_owned(),
                     score: scores[best],
                     scores: StanceScores {
@@ -120,6 +111,23 @@ impl Pipeline {
             })
             .collect()
     }
+}
+
+/// The stance head's probabilities toward a target, and the text tokens, of each window.
+fn stance_windows(
+    calibration: Temperature,
+    prepared: &Prepared,
+    readings: &[Reading],
+    index: usize,
+) -> Vec<([f32; 4], usize)> {
+    let sequences = prepared.sequences.iter().zip(readings);
+    sequences
+        .filter_map(|(sequence, reading)| {
+            let place = sequence.targets.iter().position(|target| target.index == index)?;
+            let scores = calibrate::stance(calibration, *reading.stance.get(place)?);
+            Some((scores, sequence.text.len()))
+        })
+        .collect()
 }
 
 /// What the topic head said of one window.

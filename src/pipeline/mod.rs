@@ -14,6 +14,7 @@ mod language;
 mod nli;
 mod prepare;
 mod selftest;
+mod sequence;
 mod tokenize;
 mod window;
 
@@ -24,11 +25,12 @@ use candle_core::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::article::ModelRef;
-use crate::encoder::{EncoderError, Precision};
+use crate::encoder::{EncoderError, Ids, Precision};
 use crate::model::{Inference, Logits, Manifest, Model, ModelError};
+use crate::weights::{Trim, trim};
 
-pub use nli::Hypothesis;
-pub use prepare::{PrepareError, Prepared, Sequence};
+pub use prepare::{PrepareError, Prepared};
+pub use sequence::{Sequence, Target};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
 pub use window::{sentence_starts, windows};
 
@@ -51,16 +53,19 @@ pub struct Pipeline {
     template: SequenceTemplate,
     prefix: Vec<u32>,
     news_centre: OnceLock<Vec<f32>>,
+    /// Last, so that all of the above is free by then.
+    _trim: Trim,
 }
 
 /// What the heads say of one sequence: uncalibrated logits.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     pub topics: Option<Logits>,
-    pub stance: Option<[f32; 4]>,
+    /// One for each of the sequence's targets.
+    pub stance: Vec<[f32; 4]>,
     /// The mean of the text's states.
     pub state: Option<Vec<f32>>,
-    /// What an NLI model says of its one hypothesis.
+    /// What an NLI model says of the sequence's hypothesis.
     pub inference: Option<Inference>,
 }
 
@@ -70,6 +75,8 @@ impl Pipeline {
         let (model, tokenizer) = Model::load(dir, precision)?;
         let pipeline = Self::new(model, tokenizer)?;
         selftest::run(&pipeline, precision)?;
+        // Weights were expanded and packed on the way.
+        trim();
         Ok(pipeline)
     }
 
@@ -87,6 +94,7 @@ impl Pipeline {
             template,
             prefix,
             news_centre: OnceLock::new(),
+            _trim: Trim,
         })
     }
 
@@ -111,17 +119,14 @@ impl Pipeline {
 
     /// Encodes the sequences, of whichever articles, in one batch. The readings come in the same order.
     pub fn read(&self, sequences: &[&Sequence]) -> Result<Vec<Reading>, PipelineError> {
-        if let Some(head) = &self.model.nli {
-            return self.read_nli(head, sequences);
-        }
-        let ids: Vec<&[u32]> = sequences.iter().map(|sequence| sequence.ids.as_slice()).collect();
+        let ids: Vec<Ids<'_>> = sequences.iter().map(|sequence| sequence.encoder_ids()).collect();
         let states = self.model.encoder.encode(&ids)?;
         let mut first = 0;
         let mut readings = Vec::with_capacity(sequences.len());
         for sequence in sequences {
-            let own = states.narrow(0, first, sequence.ids.len())?;
+            let own = states.narrow(0, first, sequence.rows())?;
             readings.push(self.apply_heads(sequence, &own)?);
-            first += sequence.ids.len();
+            first += sequence.rows();
         }
         Ok(readings)
     }
@@ -129,7 +134,8 @@ impl Pipeline {
     fn apply_heads(&self, sequence: &Sequence, states: &Tensor) -> Result<Reading, PipelineError> {
         let topics = match &self.model.topics {
             Some(head) if sequence.topics => {
-                let mut logits = head.apply(states, &sequence.text)?;
+                let trunk = states.narrow(0, 0, sequence.ids.len())?;
+                let mut logits = head.apply(&trunk, &sequence.text)?;
                 // A long article's shares are megabytes; they are kept only for who asked.
                 logits.shares = logits.shares.filter(|_| sequence.evidence);
                 Some(logits)
@@ -137,8 +143,11 @@ impl Pipeline {
             _ => None,
         };
         let stance = match &self.model.stance {
-            Some(head) if sequence.stance => Some(head.apply(states, sequence.target_end, &sequence.text)?),
-            _ => None,
+            Some(head) if !sequence.targets.is_empty() => {
+                let targets = sequence.targets.iter().map(|target| &target.rows);
+                head.apply(states, targets, &sequence.text)?
+            }
+            _ => Vec::new(),
         };
         let state = if sequence.state {
             let text = states.narrow(0, sequence.text.start, sequence.text.len())?;
@@ -146,11 +155,12 @@ impl Pipeline {
         } else {
             None
         };
+        let inference = self.model.nli.as_ref().map(|head| head.apply(states)).transpose()?;
         Ok(Reading {
             topics,
             stance,
             state,
-            inference: None,
+            inference,
         })
     }
 }

@@ -5,22 +5,12 @@ use std::ops::Range;
 use super::document::Document;
 use super::language::language;
 use super::prepare::PrepareError;
-use super::{Pipeline, PipelineError, Prepared, Reading, Sequence, calibrate};
+use super::{Pipeline, Prepared, Reading, Sequence, calibrate};
 use crate::article::{Article, InputError, Label, Task};
-use crate::encoder::Pair;
-use crate::model::{Inference, Nli, NliHead, Platt, Question, Scores, WindowPooling, fill};
+use crate::model::{Inference, Nli, Platt, Question, Scores, WindowPooling, fill};
 
 /// What is tested for a target, in this order: whether the text is about it at all, and the three stances.
 const STANCE: [Question; 4] = [Question::Topic, Question::Favor, Question::Against, Question::Neutral];
-
-/// Which hypothesis stands behind the window of a sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hypothesis {
-    /// Its number: the labels' first, then [`STANCE`] for each target.
-    pub index: usize,
-    /// The position from which tokens have type 1; beyond the end where the tokenizer knows no types.
-    pub second: usize,
-}
 
 impl Pipeline {
     /// [`Pipeline::prepare`] for a model with `[nli]`.
@@ -64,7 +54,7 @@ impl Pipeline {
             asks_topics: labels.is_some(),
             asks_stance: !targets.is_empty(),
             labels: labels.cloned(),
-            targets: targets.to_vec(),
+            targets: targets.iter().cloned().map(Some).collect(),
             windows: windows.len(),
             ..Prepared::new(article, language, document, sequences)
         })
@@ -117,43 +107,17 @@ impl Pipeline {
         .concat();
         Sequence {
             ids,
-            target: None,
-            target_end: 0,
+            second: template.first_type.map_or(usize::MAX, |first| end + first),
+            branches: Vec::new(),
             text: start..end,
             tokens: window.clone(),
+            targets: Vec::new(),
             topics: false,
-            stance: false,
             evidence: false,
             state: false,
             label: None,
-            hypothesis: Some(Hypothesis {
-                index,
-                second: template.first_type.map_or(usize::MAX, |first| end + first),
-            }),
+            hypothesis: Some(index),
         }
-    }
-
-    /// [`Pipeline::read`] for a model with `[nli]`.
-    pub(super) fn read_nli(&self, head: &NliHead, sequences: &[&Sequence]) -> Result<Vec<Reading>, PipelineError> {
-        let pairs: Vec<Pair> = sequences
-            .iter()
-            .map(|sequence| Pair {
-                ids: &sequence.ids,
-                second: sequence.hypothesis.map_or(usize::MAX, |hypothesis| hypothesis.second),
-            })
-            .collect();
-        let states = self.model.encoder.encode_pairs(&pairs)?;
-        let mut first = 0;
-        let mut readings = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            let own = states.narrow(0, first, pair.ids.len())?;
-            readings.push(Reading {
-                inference: Some(head.apply(&own)?),
-                ..Reading::default()
-            });
-            first += pair.ids.len();
-        }
-        Ok(readings)
     }
 }
 
@@ -165,7 +129,7 @@ fn windows<'a>(
 ) -> impl Iterator<Item = (Inference, usize)> + 'a {
     let pairs = prepared.sequences.iter().zip(readings);
     pairs
-        .filter(move |(sequence, _)| sequence.hypothesis.is_some_and(|hypothesis| hypothesis.index == index))
+        .filter(move |(sequence, _)| sequence.hypothesis == Some(index))
         .filter_map(|(sequence, reading)| Some((reading.inference?, sequence.text.len())))
 }
 
@@ -192,14 +156,15 @@ pub(super) fn label_scores(prepared: &Prepared, readings: &[Reading], labels: us
     calibrate::topics(scores, &logits)
 }
 
-/// The stance toward a target: unrelated is what is not about it; the other three share the rest by their entailment.
-pub(super) fn stance(prepared: &Prepared, readings: &[Reading], target: usize) -> [f32; 4] {
+/// The stance toward a target, and the text tokens, of each window: unrelated is what is not about it; the other three share
+/// the rest by their entailment.
+pub(super) fn stance_windows(prepared: &Prepared, readings: &[Reading], target: usize) -> Vec<([f32; 4], usize)> {
     let first = prepared.labels.as_ref().map_or(0, Vec::len) + target * STANCE.len();
     let about = windows(prepared, readings, first);
     let favor = windows(prepared, readings, first + 1);
     let against = windows(prepared, readings, first + 2);
     let neutral = windows(prepared, readings, first + 3);
-    let scored: Vec<([f32; 4], usize)> = about
+    about
         .zip(favor.zip(against).zip(neutral))
         .map(|((about, tokens), ((favor, against), neutral))| {
             let related = calibrate::sigmoid(about.entailment - about.contradiction);
@@ -210,6 +175,5 @@ pub(super) fn stance(prepared: &Prepared, readings: &[Reading], target: usize) -
             }
             (scores, tokens)
         })
-        .collect();
-    calibrate::pool_stance(&scored)
+        .collect()
 }

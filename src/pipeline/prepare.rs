@@ -1,11 +1,8 @@
 //! An article checked against the model, tokenized, and cut into the sequences that answer its questions.
 
-use std::ops::Range;
-
 use super::document::Document;
 use super::language::language;
-use super::nli::Hypothesis;
-use super::window::windows;
+use super::sequence::{Questions, Sequence};
 use super::{Pipeline, PipelineError};
 use crate::article::{Article, InputError, Label, Language, Task};
 
@@ -15,7 +12,7 @@ pub struct Prepared {
     pub id: Option<String>,
     pub language: Option<Language>,
     pub document: Document,
-    /// How many windows the document makes beside an empty target.
+    /// How many windows the document makes beside the empty target.
     pub windows: usize,
     pub sequences: Vec<Sequence>,
     pub asks_topics: bool,
@@ -28,30 +25,8 @@ pub struct Prepared {
     pub labels: Option<Vec<Label>>,
     /// Whether many of the labels may be true at once.
     pub multi_label: bool,
-    pub(super) targets: Vec<String>,
-}
-
-/// One pass through the encoder: a window beside a target.
-#[derive(Debug, Clone)]
-pub struct Sequence {
-    pub ids: Vec<u32>,
-    /// The target's index; `None` is the empty target, beside which topics and the main subject's stance are read.
-    pub target: Option<usize>,
-    /// Positions of the target segment: 0 up to here, its special tokens included.
-    pub target_end: usize,
-    /// Positions of the text proper.
-    pub text: Range<usize>,
-    /// The document's tokens that these are.
-    pub tokens: Range<usize>,
-    pub topics: bool,
-    pub stance: bool,
-    pub evidence: bool,
-    /// Whether the mean state of the text is kept.
-    pub state: bool,
-    /// The label of the request whose words these are; no window then.
-    pub label: Option<usize>,
-    /// What an NLI model tests the window for.
-    pub hypothesis: Option<Hypothesis>,
+    /// What the stance is asked toward: the targets in their order, or the main subject (`None`). Empty if it isn't asked.
+    pub targets: Vec<Option<String>>,
 }
 
 impl Prepared {
@@ -83,18 +58,7 @@ impl Prepared {
     /// All that the encoder will read, special tokens and targets included.
     #[must_use]
     pub fn encoder_tokens(&self) -> usize {
-        self.sequences.iter().map(|sequence| sequence.ids.len()).sum()
-    }
-
-    /// What the stance is asked toward: the targets in their order, or the main subject.
-    pub fn targets(&self) -> impl Iterator<Item = (Option<usize>, Option<&str>)> {
-        let subject = self.targets.is_empty().then_some((None, None));
-        let targets = self
-            .targets
-            .iter()
-            .enumerate()
-            .map(|(index, target)| (Some(index), Some(target.as_str())));
-        subject.into_iter().chain(targets)
+        self.sequences.iter().map(Sequence::rows).sum()
     }
 }
 
@@ -121,51 +85,34 @@ impl Pipeline {
         let asks_stance = self.asks(article, Task::Stance)?;
         self.check_topics(article)?;
         // Judged before the text, which may be long.
-        let targets = if asks_stance {
-            self.tokenize_targets(article)?
-        } else {
-            Vec::new()
+        let targets = match (asks_stance, article.targets.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => vec![None],
+            (true, false) => article.targets.iter().cloned().map(Some).collect(),
         };
+        let target_ids = self.target_ids(&targets)?;
 
-        let document = self.document(article)?;
         let labels = article.labels.as_deref().filter(|_| asks_topics);
         let mut sequences = match labels {
             Some(labels) => self.label_sequences(article, labels)?,
             None => Vec::new(),
         };
-        let windows = self.windows(&document, 0);
-        let asks_subject = asks_stance && targets.is_empty();
-        if asks_topics || asks_subject {
-            for window in &windows {
-                sequences.push(Sequence {
-                    topics: asks_topics && labels.is_none(),
-                    state: labels.is_some(),
-                    stance: asks_subject,
-                    evidence: article.evidence,
-                    ..self.sequence(&document, None, &[], window)
-                });
-            }
-        }
-        for (index, target) in targets.iter().enumerate() {
-            for window in self.windows(&document, target.len()) {
-                sequences.push(Sequence {
-                    stance: true,
-                    ..self.sequence(&document, Some(index), target, &window)
-                });
-            }
-        }
 
+        let document = self.document(article)?;
+        let questions = Questions {
+            topics: asks_topics && labels.is_none(),
+            state: labels.is_some(),
+            evidence: article.evidence,
+            targets: &target_ids,
+        };
+        sequences.extend(self.sequences(&document, questions));
         let language = language(article.language.as_deref(), &article.text);
         Ok(Prepared {
-            windows: windows.len(),
+            windows: self.windows(&document, 0).len(),
             asks_topics,
             asks_stance,
             labels: labels.map(<[Label]>::to_vec),
-            targets: if asks_stance {
-                article.targets.clone()
-            } else {
-                Vec::new()
-            },
+            targets,
             ..Prepared::new(article, language, document, sequences)
         })
     }
@@ -214,10 +161,14 @@ impl Pipeline {
         Ok(())
     }
 
-    fn tokenize_targets(&self, article: &Article) -> Result<Vec<Vec<u32>>, PrepareError> {
-        let targets = article.targets.iter().enumerate();
-        targets
-            .map(|(index, target)| self.readable(&format!("targets[{index}]"), target))
+    /// The ids of each target; the main subject has none.
+    fn target_ids(&self, targets: &[Option<String>]) -> Result<Vec<Vec<u32>>, PrepareError> {
+        let numbered = targets.iter().enumerate();
+        numbered
+            .map(|(index, target)| match target {
+                None => Ok(Vec::new()),
+                Some(target) => self.readable(&format!("targets[{index}]"), target),
+            })
             .collect()
     }
 
@@ -238,63 +189,5 @@ impl Pipeline {
             .into());
         }
         Ok(tokens.ids)
-    }
-
-    pub(super) fn windows(&self, document: &Document, target_tokens: usize) -> Vec<Range<usize>> {
-        let sizes = self.manifest().windows;
-        let room = sizes.tokens - self.overhead() - target_tokens;
-        windows(document.tokens.len(), &document.sentences, room, sizes.overlap)
-    }
-
-    fn sequence(
-        &self,
-        document: &Document,
-        target: Option<usize>,
-        target_ids: &[u32],
-        window: &Range<usize>,
-    ) -> Sequence {
-        let text = document.tokens.ids.get(window.clone()).unwrap_or_default();
-        Sequence {
-            target,
-            tokens: window.clone(),
-            ..self.assemble(target_ids, text)
-        }
-    }
-
-    /// A few words by themselves, read for their mean state.
-    pub(super) fn phrase(&self, ids: &[u32]) -> Sequence {
-        Sequence {
-            state: true,
-            ..self.assemble(&[], ids)
-        }
-    }
-
-    fn assemble(&self, target_ids: &[u32], text: &[u32]) -> Sequence {
-        let template = &self.template;
-        let ids = [
-            template.before.as_slice(),
-            target_ids,
-            &template.between,
-            &self.prefix,
-            text,
-            &template.behind,
-        ]
-        .concat();
-        let target_start = template.before.len() + target_ids.len();
-        let start = target_start + template.between.len() + self.prefix.len();
-        Sequence {
-            ids,
-            target: None,
-            // The first of the tokens between closes the target.
-            target_end: target_start + 1,
-            text: start..start + text.len(),
-            tokens: 0..0,
-            topics: false,
-            stance: false,
-            evidence: false,
-            state: false,
-            label: None,
-            hypothesis: None,
-        }
     }
 }

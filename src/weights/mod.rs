@@ -11,6 +11,7 @@ mod int8;
 mod mapped;
 mod rows;
 mod shared;
+mod trim;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -25,6 +26,7 @@ pub use form::Form;
 pub use int8::Int8Rows;
 pub use rows::Rows;
 pub use shared::Shared;
+pub use trim::{Trim, trim};
 
 use mapped::Mapped;
 

@@ -58,7 +58,10 @@ fn labels_take_the_place_of_topics() {
         labels
     };
     assert_eq!(labels(&many), ["\"oil\"", "\"النفط\""]);
-    let one = json(&tasnif(&[&["classify", "--single-label"], &flags[..]].concat(), b"Oil prices rose."));
+    let one = json(&tasnif(
+        &[&["classify", "--single-label"], &flags[..]].concat(),
+        b"Oil prices rose.",
+    ));
     let sum: f64 = (0..2).filter_map(|index| one["topics"][index]["score"].as_f64()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{one}");
 

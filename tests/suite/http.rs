@@ -173,7 +173,12 @@ async fn every_bad_request_is_refused_with_code_and_parameter() {
         ),
         case(&labels(json!(["oil", "oil "])), 422, "field_invalid", Some("labels[1]")),
         case(&labels(json!(["oil", " "])), 422, "label_empty", Some("labels[1]")),
-        case(&labels(json!(["o".repeat(301)])), 422, "label_too_long", Some("labels[0]")),
+        case(
+            &labels(json!(["o".repeat(301)])),
+            422,
+            "label_too_long",
+            Some("labels[0]"),
+        ),
         case(
             &labels((0..65).map(|index| json!(index.to_string())).collect()),
             422,

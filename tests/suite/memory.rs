@@ -66,7 +66,7 @@ fn a_second_model_on_the_same_embeddings_costs_its_layers_alone() {
 
 /// Twenty swaps under a light load, of models that share and of models that don't. The figures are in docs/performance.md.
 #[test]
-#[ignore = "takes a minute: cargo test --release --test tests -- --ignored --nocapture swaps"]
+#[ignore = "takes minutes: cargo test --test tests -- --ignored --nocapture swaps"]
 fn swaps_of_a_real_model_give_its_memory_back() {
     for own in [false, true] {
         let models = tempfile::tempdir().expect("a folder");

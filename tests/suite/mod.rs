@@ -12,5 +12,6 @@ mod pipeline;
 mod registry;
 mod running;
 mod service;
+mod shared;
 mod shipped;
 mod tokenizer;
