@@ -303,7 +303,7 @@ async fn models_and_topics_are_listed() {
     let service = service(SETTINGS);
     let (_, _, models) = send(&service, get("/v1/models")).await;
     assert_eq!(models["models"][0]["name"], "tiny");
-    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance"]));
+    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance", "labels"]));
     let (_, _, topics) = send(&service, get("/v1/topics")).await;
     let topics = topics["topics"].as_array().expect("topics").clone();
     assert_eq!(topics.len(), 3);
