@@ -1,5 +1,7 @@
 //! What real models take of memory: two side by side, and one replaced by another again and again.
 
+#![expect(clippy::print_stderr, reason = "the figures, beside whether they are good enough")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
