@@ -1,7 +1,7 @@
 //! Memory of models that are gone, given back to the system.
 //!
 //! glibc keeps freed blocks for later ones in an arena a thread. A model is loaded by some threads and freed by others, so
-//! that each swap would leave its holes in another arena: 90 MB more after five swaps of the shipped model.
+//! that each swap would leave its holes in another arena: 90 MB more after a few swaps of the shipped model.
 
 /// Gives back what is free when it is dropped: the last field of what holds a model.
 #[derive(Debug, Default)]
