@@ -103,8 +103,9 @@ def main() -> int:
     annotated = data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources)
     training, _ = data.split(annotated, config.holdout_percent)
     training += configuration.read_written(config, args.config)
+    training += configuration.read_labelled(config, args.config, args.data)
     for extra in config.extra:
-        training += data.read_public(data.find(args.data, extra.name), extra.topics)
+        training += extra.read(args.data, config.holdout_percent)[0]
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     if state["labels"] != [topic.id for topic in topics]:
         raise ValueError("the checkpoint was trained on other labels than the taxonomy has")

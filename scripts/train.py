@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Fine-tune the shared trunk and both heads (topics, stance) on the annotated articles.
 
-Every pass over an article is one sequence `<s> TARGET </s></s> query: TEXT </s>` that carries both losses. Its
-target is empty (the main subject), one of the article's own, or foreign (then the stance is `unrelated`). The
-word embeddings stay frozen. About 10 % of the articles, chosen by a hash of their id, are never trained on:
+Every pass over an article is one sequence that carries both losses (tasnif_train/sequence.py has the layouts). Its
+targets are empty (the main subject), the article's own, or foreign (then the stance is `unrelated`). The word
+embeddings stay frozen. About 10 % of the articles, chosen by a hash of their id, are never trained on:
 scripts/calibrate.py fits thresholds and calibration there.
 
 The length of a run is the configuration's `epochs`, or a budget of wall-clock minutes: the learning rate then
@@ -45,7 +45,7 @@ def read_extra(
     openings = {article.text[:60] for article in annotated}
     sets = []
     for extra in config.extra:
-        articles = data.read_public(data.find(folder, extra.name), extra.topics)
+        articles, _ = extra.read(folder, config.holdout_percent)
         sets.append((extra.per_epoch, [a for a in articles if a.text[:60] not in openings]))
         log.info("%s: %d texts, %d an epoch", extra.name, len(sets[-1][1]), extra.per_epoch)
     return sets
@@ -84,8 +84,10 @@ def main() -> int:
     # All of them are trained on: what they teach is measured on real articles.
     written = configuration.read_written(config, args.config)
     log.info("%d written articles, %d times an epoch", len(written), config.written_repeat)
-    training = training + written * config.written_repeat
-    extra = read_extra(config, args.data, annotated)
+    labelled = configuration.read_labelled(config, args.config, args.data)
+    log.info("%d texts of public sets with labels of our own", len(labelled))
+    training = training + written * config.written_repeat + labelled
+    extra = read_extra(config, args.data, annotated + labelled)
     log.info("%d articles to train on, %d held out", len(training), len(held_out))
 
     model = from_base(args.base, len(labels), config.optim.dropout)

@@ -29,6 +29,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => commands::serve(&args),
         Command::Classify(args) => commands::classify(&args),
         Command::Models(args) => commands::models(&args),
+        Command::Health(args) => commands::health(&args),
         Command::Bench(args) => commands::bench(&args),
     }
 }

@@ -49,7 +49,8 @@ class Reader:
 
     def sequence(self, window: Sequence[int]) -> Encoded:
         start = len(self.before)
-        return Encoded([*self.before, *window, *self.behind], (0, 0), (start, start + len(window)))
+        ids = [*self.before, *window, *self.behind]
+        return Encoded(ids, (start, start + len(window)), (), len(ids))
 
 
 @dataclass(frozen=True)

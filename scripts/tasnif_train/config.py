@@ -7,19 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasnif_train.data import Article, Sampling, read_annotated
+from tasnif_train import data
+from tasnif_train.data import Article, Sampling
 
 
 @dataclass(frozen=True)
 class Extra:
     """A public set beside the annotated articles, `per_epoch` texts of it each epoch.
 
-    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance.
+    `topics` maps its categories to labels of the taxonomy; without it the set is one of stance. `exclusive` are labels
+    that a text of another category does not have. Texts in `excluded_languages` are left out.
     """
 
     name: str
     per_epoch: int
     topics: dict[str, list[str]] | None = None
+    exclusive: tuple[str, ...] = ()
+    excluded_languages: tuple[str, ...] = ()
+
+    def read(self, folder: Path, holdout_percent: int) -> tuple[list[Article], list[Article]]:
+        """(training, held out); sets of topics are trained on whole."""
+        articles = data.read_public(data.find(folder, self.name), self.topics, self.exclusive)
+        articles = [a for a in articles if a.lang not in self.excluded_languages]
+        return data.split_claims(articles, holdout_percent) if self.topics is None else (articles, [])
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,12 @@ class SequenceConfig:
     tokens: int = 256
     target_tokens: int = 64
     overlap: int = 32
+    template: str = "pair"
+    """The layout, `pair` or `shared`; see tasnif_train/sequence.py."""
+
+    def __post_init__(self) -> None:
+        if self.template not in ("pair", "shared"):
+            raise ValueError(f"template {self.template!r}: pair or shared")
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,8 @@ class Config:
     written: str = ""
     """Annotated articles of our own, a file of this repository beside the configuration's folder."""
     written_repeat: int = 1
+    labelled: str = ""
+    """Labels of our own for texts of the public sets; see data.read_labelled."""
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     sampling: Sampling = field(default_factory=Sampling)
     optim: Optim = field(default_factory=Optim)
@@ -81,15 +99,25 @@ def parse(table: dict[str, Any]) -> Config:
         "sequence": SequenceConfig(**table.pop("sequence", {})),
         "sampling": Sampling(**table.pop("sampling", {})),
         "optim": Optim(**table.pop("optim", {})),
-        "extra": tuple(Extra(**entry) for entry in table.pop("extra", [])),
+        "extra": tuple(parse_extra(entry) for entry in table.pop("extra", [])),
     }
     return Config(**table, **nested)
+
+
+def parse_extra(entry: dict[str, Any]) -> Extra:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Extra(**fields)
 
 
 def load(path: Path) -> Config:
     return parse(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
+def read_labelled(config: Config, path: Path, folder: Path) -> list[Article]:
+    """The texts of public sets under `folder` that the configuration at `path` has labels for."""
+    return data.read_labelled(path.parent.parent / config.labelled, folder) if config.labelled else []
+
+
 def read_written(config: Config, path: Path) -> list[Article]:
     """The articles that the configuration at `path` adds to the annotated ones."""
-    return read_annotated(path.parent.parent / config.written) if config.written else []
+    return data.read_annotated(path.parent.parent / config.written) if config.written else []

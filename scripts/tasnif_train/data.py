@@ -42,7 +42,8 @@ class Article:
     """A text with what is known of it.
 
     `topics` holds the positives; `known` the labels that its source can speak of (None: all of them). A label
-    outside `known` is masked in the loss, because silence of a foreign scheme is no evidence of absence.
+    outside `known` is masked in the loss, because silence of a foreign scheme is no evidence of absence; so is one of
+    `unsure`, on which annotator and model disagreed.
     """
 
     id: str
@@ -54,6 +55,11 @@ class Article:
     known: frozenset[str] | None = None
     pairs: tuple[Pair, ...] = ()
     primary: str = ""
+    unsure: frozenset[str] = frozenset()
+
+    def knows(self, label: str) -> bool:
+        """Whether it is known that the label holds or that it doesn't."""
+        return (self.known is None or label in self.known) and label not in self.unsure
 
 
 def read_taxonomy(path: Path) -> list[Topic]:
@@ -91,6 +97,7 @@ def parse_annotated(row: dict[str, Any]) -> Article:
         topics=frozenset(row["topics"]),
         pairs=tuple(Pair(p["target"], STANCES.index(p["stance"])) for p in row["stance"]),
         primary=row["primary"] or "",
+        unsure=frozenset(row.get("unsure", ())),
     )
 
 
@@ -103,8 +110,11 @@ def read_annotated(path: Path, excluded: Sequence[str] = ()) -> list[Article]:
     return [article for article in articles if not article.source.startswith(tuple(excluded))]
 
 
-def read_public(path: Path, mapping: dict[str, list[str]] | None) -> list[Article]:
-    """A public set: of topics where `mapping` (category -> topics) is given, else of stance."""
+def read_public(path: Path, mapping: dict[str, list[str]] | None, exclusive: Sequence[str] = ()) -> list[Article]:
+    """A public set: of topics where `mapping` (category -> topics) is given, else of stance.
+
+    Of the topics, only those of the category are known to hold, and those of `exclusive` not to.
+    """
     articles = []
     for row in read_jsonl(path):
         if is_noncommercial(row["license"]):
@@ -114,8 +124,57 @@ def read_public(path: Path, mapping: dict[str, list[str]] | None) -> list[Articl
             pair = Pair(row["target"], STANCES.index(row["stance"]))
             articles.append(Article(**common, known=frozenset(), pairs=(pair,)))
         elif topics := mapping.get(str(row["category"])):
-            articles.append(Article(**common, topics=frozenset(topics), known=frozenset(topics)))
+            articles.append(Article(**common, topics=frozenset(topics), known=frozenset([*topics, *exclusive])))
     return articles
+
+
+def read_labelled(path: Path, folder: Path, characters: int = 1100) -> list[Article]:
+    """Articles of public sets with complete labels of our own: rows name the set and the id, the text stays there.
+
+    A text is its title and beginning, as in the annotated files.
+    """
+    rows = {row["id"]: row for row in read_jsonl(path)}
+    articles = []
+    for name in sorted({row["set"] for row in rows.values()}):
+        for public in read_jsonl(find(folder, name)):
+            if (row := rows.get(public["id"])) and row["set"] == name:
+                text = beginning(public["text"], characters)
+                kept = {"lang": public["lang"], "license": public["license"], "text": text}
+                articles.append(parse_annotated({**row, **kept}))
+    return articles
+
+
+def beginning(text: str, characters: int) -> str:
+    """Up to so many characters of a text, by whole words."""
+    text = text.strip()
+    return text if len(text) <= characters else text[:characters].rsplit(maxsplit=1)[0]
+
+
+def sample_evenly(articles: Sequence[Article], count: int, rng: random.Random) -> list[Article]:
+    """Up to `count` articles with as many of each label as there are: the claims of most sets are unrelated to most
+    of their texts."""
+    by_label: dict[Any, list[Article]] = {}
+    for article in articles:
+        label = article.pairs[0].stance if article.pairs else tuple(sorted(article.topics))
+        by_label.setdefault(label, []).append(article)
+    chosen: list[Article] = []
+    for left, label in enumerate(sorted(by_label, key=lambda label: len(by_label[label]))):
+        share = (count - len(chosen)) // (len(by_label) - left)
+        chosen += rng.sample(by_label[label], min(share, len(by_label[label])))
+    return chosen
+
+
+def split_claims(articles: Sequence[Article], percent: int) -> tuple[list[Article], list[Article]]:
+    """(training, held out) of a stance set, such that neither a held-out target nor a held-out text is trained on.
+
+    Sets with a handful of targets are split by text alone.
+    """
+    few = len({article.pairs[0].target for article in articles}) < 20
+    held_out = [a for a in articles if is_held_out(a.text if few else a.pairs[0].target, percent)]
+    texts = {a.text for a in held_out}
+    targets = set() if few else {a.pairs[0].target for a in held_out}
+    training = [a for a in articles if a.text not in texts and a.pairs[0].target not in targets]
+    return training, held_out
 
 
 def is_held_out(article_id: str, percent: int) -> bool:
@@ -162,10 +221,15 @@ def shares_words(target: str, text: str, common: frozenset[str] = frozenset()) -
 
 @dataclass(frozen=True)
 class Sampling:
-    """Shares of the three kinds of draws, and how texts are varied."""
+    """What one pass over an article asks, and how texts are varied.
+
+    In the pair layout a pass has one target: empty, foreign or the article's own in these shares. In the shared layout
+    it has all of its own targets, the empty one and `foreign` foreign ones.
+    """
 
     empty: float = 0.20
     unrelated: float = 0.17
+    foreign: int = 1
     same_language: float = 0.5
     drop_title: float = 0.15
     crop: float = 0.25
@@ -173,11 +237,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Draw:
-    """One sequence to train on: an article, a target and the stance toward it."""
+    """One sequence to train on: an article, and targets with the stance toward each."""
 
     article: Article
-    target: str
-    stance: int
+    pairs: tuple[Pair, ...]
     drop_title: bool = False
     crop: float | None = None
     """Where to begin in a text longer than the window, 0 = start … 1 = as late as fills it; None = the start."""
@@ -213,10 +276,30 @@ class Foreign:
         return None
 
 
-def draw_article(article: Article, foreign: Foreign, sampling: Sampling, rng: random.Random) -> Draw:
-    """Decide what one pass over an article asks: its main subject, one of its targets, or a foreign one."""
+def draw_article(
+    article: Article, foreign: Foreign, sampling: Sampling, rng: random.Random, shared: bool = False
+) -> Draw:
+    """Decide what one pass over an article asks: its main subject, its targets, foreign ones."""
     drop_title = rng.random() < sampling.drop_title
     crop = rng.random() if rng.random() < sampling.crop else None
+    draw = draw_pairs if shared else draw_pair
+    return Draw(article, draw(article, foreign, sampling, rng), drop_title, crop)
+
+
+def draw_pairs(article: Article, foreign: Foreign, sampling: Sampling, rng: random.Random) -> tuple[Pair, ...]:
+    """All that an article can be asked, in random order; a public set's, its own targets alone."""
+    pairs = list(article.pairs)
+    if article.known is None:
+        aliens = [foreign.draw(article, rng, sampling.same_language) for _ in range(sampling.foreign)]
+        pairs += [Pair(alien, UNRELATED) for alien in aliens if alien]
+        if article.pairs:
+            pairs.append(Pair("", article.pairs[0].stance))
+    rng.shuffle(pairs)
+    return tuple(pairs)
+
+
+def draw_pair(article: Article, foreign: Foreign, sampling: Sampling, rng: random.Random) -> tuple[Pair, ...]:
+    """The main subject, one of the article's targets, or a foreign one."""
     kind = rng.random()
     target, stance = "", NO_STANCE
     if article.known is not None:
@@ -232,7 +315,7 @@ def draw_article(article: Article, foreign: Foreign, sampling: Sampling, rng: ra
         else:
             pair = rng.choice(article.pairs)
             target, stance = pair.target, pair.stance
-    return Draw(article, target, stance, drop_title, crop)
+    return (Pair(target, stance),)
 
 
 def without_title(text: str) -> str:

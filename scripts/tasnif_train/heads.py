@@ -64,14 +64,14 @@ def embed(
     owners: list[int] = []
     for owner, ids in enumerate(TextTokenizer(shipped.tokenizer).ids(texts)):
         for window in windows(ids, layout.room([]), layout.overlap):
-            sequences.append(assemble(layout, [], window))
+            sequences.append(assemble(layout, [[]], window))
             owners.append(owner)
     owner_of = np.array(owners)
     states = np.zeros((len(sequences), shipped.model.topics.in_features))
     done = 0
     for rows in by_length(sequences, batch_tokens):
         batch = collate([sequences[i] for i in rows])
-        hidden = shipped.model.trunk(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
+        hidden = shipped.model.states(batch)
         states[rows] = torch.einsum("bs,bsh->bh", batch.text_weights, hidden).double().numpy()
         done += len(rows)
         if progress:

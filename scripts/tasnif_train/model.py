@@ -20,32 +20,49 @@ hf_logging.disable_progress_bar()
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences; `target_weights` and `text_weights` are rows that take the mean of a segment."""
+    """Padded sequences.
+
+    `mask` is [batch, positions], or, where a sequence has branches, [batch, 1, positions, positions] of who sees whom.
+    `target_weights` [batch, targets, positions] and `text_weights` [batch, positions] take the mean of a segment.
+    """
 
     ids: Tensor
+    positions: Tensor
     mask: Tensor
     target_weights: Tensor
     text_weights: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(t.to(device) for t in (self.ids, self.mask, self.target_weights, self.text_weights)))
+        tensors = (self.ids, self.positions, self.mask, self.target_weights, self.text_weights)
+        return Batch(*(t.to(device) for t in tensors))
 
 
 def collate(sequences: Sequence[Encoded], pad: int = 1) -> Batch:
     width = max(len(s.ids) for s in sequences)
-    ids = torch.full((len(sequences), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(sequences), width), dtype=torch.long)
-    target_weights = torch.zeros((len(sequences), width))
-    text_weights = torch.zeros((len(sequences), width))
+    shape = (len(sequences), width)
+    ids = torch.full(shape, pad, dtype=torch.long)
+    positions = torch.arange(width).repeat(len(sequences), 1)
+    # 0 is the trunk, which all see; a branch sees itself besides; -1 is padding, which none sees.
+    parts = torch.full(shape, -1, dtype=torch.long)
+    target_weights = torch.zeros((len(sequences), max(len(s.targets) for s in sequences), width))
+    text_weights = torch.zeros(shape)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
-        mask[row, : len(sequence.ids)] = 1
-        for weights, (start, end) in (
-            (target_weights, sequence.target_span),
-            (text_weights, sequence.text_span),
-        ):
-            weights[row, start:end] = 1.0 / max(end - start, 1)
-    return Batch(ids, mask, target_weights, text_weights)
+        parts[row, : sequence.trunk] = 0
+        for branch, (start, end) in enumerate(sequence.branches, start=1):
+            parts[row, start:end] = branch
+            positions[row, start:end] = torch.arange(sequence.trunk, sequence.trunk + end - start)
+        positions[row, len(sequence.ids) :] = 0
+        start, end = sequence.text_span
+        text_weights[row, start:end] = 1.0 / max(end - start, 1)
+        for index, (start, end) in enumerate(sequence.targets):
+            target_weights[row, index, start:end] = 1.0 / (end - start)
+    if any(sequence.branches for sequence in sequences):
+        keys, queries = parts[:, None, None, :], parts[:, None, :, None]
+        mask = (keys == 0) | ((keys == queries) & (keys > 0))
+    else:
+        mask = (parts == 0).long()
+    return Batch(ids, positions, mask, target_weights, text_weights)
 
 
 class PooledDropout(nn.Module):
@@ -82,7 +99,7 @@ def replace_dropout(module: nn.Module) -> None:
 
 
 class Classifier(nn.Module):
-    """Topics and stance from one pass over `<s> TARGET </s></s> query: WINDOW </s>`."""
+    """Topics and stance from one pass: logits [batch, labels] and [batch, targets, 4]."""
 
     def __init__(self, trunk: nn.Module, hidden: int, labels: int) -> None:
         super().__init__()
@@ -91,10 +108,16 @@ class Classifier(nn.Module):
         self.stance = nn.Linear(2 * hidden, 4)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        states = self.trunk(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
-        target = torch.einsum("bs,bsh->bh", batch.target_weights, states)
+        states = self.states(batch)
+        target = torch.bmm(batch.target_weights, states)
         text = torch.einsum("bs,bsh->bh", batch.text_weights, states)
-        return self.topics(text), self.stance(torch.cat([target, text], dim=1))
+        beside = text[:, None, :].expand(-1, target.shape[1], -1)
+        return self.topics(text), self.stance(torch.cat([target, beside], dim=2))
+
+    def states(self, batch: Batch) -> Tensor:
+        output = self.trunk(input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask)
+        states: Tensor = output.last_hidden_state
+        return states
 
 
 def from_base(base: Path, labels: int, dropout: float) -> Classifier:

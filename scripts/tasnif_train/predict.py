@@ -38,7 +38,7 @@ class Windowed:
 
 def layout_of(tokenizer: Tokenizer, config: SequenceConfig) -> Layout:
     prefix = tokenizer.encode(config.prefix, add_special_tokens=False).ids
-    return Layout(config.tokens, config.target_tokens, tuple(prefix), config.overlap)
+    return Layout(config.tokens, config.target_tokens, tuple(prefix), config.overlap, config.template == "shared")
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -74,26 +74,45 @@ def predict(
     texts = encode(tokenizer, [q.text for q in questions])
     targets = encode(tokenizer, [q.target for q in questions])
     sequences: list[Encoded] = []
-    owners: list[int] = []
-    for owner, (text, target) in enumerate(zip(texts, targets, strict=True)):
-        for window in windows(text, layout.room(target), layout.overlap):
-            sequences.append(assemble(layout, target, window))
-            owners.append(owner)
+    owners: list[list[int]] = []
+    for group in together(questions, layout.shared):
+        asked = [targets[i] for i in group]
+        for window in windows(texts[group[0]], layout.room(asked[0]), layout.overlap):
+            sequences.append(assemble(layout, asked, window))
+            owners.append(group)
     topics = np.zeros((len(sequences), model.topics.out_features))
-    stance = np.zeros((len(sequences), 4))
+    stance: list[F64] = [np.zeros(0)] * len(sequences)
     done = 0
     for indices in by_length(sequences, batch_tokens):
         topic_logits, stance_logits = model(collate([sequences[i] for i in indices]).to(device))
         topics[indices] = topic_logits.double().cpu().numpy()
-        stance[indices] = stance_logits.double().cpu().numpy()
+        for i, logits in zip(indices, stance_logits.double().cpu().numpy(), strict=True):
+            stance[i] = logits
         done += len(indices)
         if progress:
             progress(done, len(sequences))
-    tokens = np.array([s.text_tokens for s in sequences])
-    rows: list[list[int]] = [[] for _ in questions]
-    for row, owner in enumerate(owners):
-        rows[owner].append(row)
-    return [Windowed(topics[r], stance[r], tokens[r]) for r in rows]
+    rows: list[list[tuple[int, int]]] = [[] for _ in questions]
+    for row, group in enumerate(owners):
+        for branch, owner in enumerate(group):
+            rows[owner].append((row, branch))
+    return [
+        Windowed(
+            topics[[row for row, _ in own]],
+            np.array([stance[row][branch] for row, branch in own]),
+            np.array([sequences[row].text_tokens for row, _ in own]),
+        )
+        for own in rows
+    ]
+
+
+def together(questions: Sequence[Question], shared: bool, most: int = 16) -> list[list[int]]:
+    """Indices of the questions that one sequence answers: in the shared layout, up to `most` of the same text."""
+    if not shared:
+        return [[i] for i in range(len(questions))]
+    by_text: dict[str, list[int]] = {}
+    for i, question in enumerate(questions):
+        by_text.setdefault(question.text, []).append(i)
+    return [own[i : i + most] for own in by_text.values() for i in range(0, len(own), most)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,10 @@
-"""The input of the trunk: `<s> TARGET </s></s> query: WINDOW </s>`, and the windows of a long text."""
+"""The input of the trunk, in two layouts, and the windows of a long text.
+
+- `pair`: `<s> TARGET </s></s> query: WINDOW </s>`, every token sees every other; one target a sequence.
+- `shared`: `<s> query: WINDOW </s>`, the trunk of the sequence, then a branch `</s> TARGET </s>` for each target. The
+  trunk sees itself alone, a branch sees the trunk and itself, and every branch begins at the position behind the trunk:
+  so one pass over the window serves all targets, and none of them knows of another.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +12,70 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BOS, EOS = 0, 2
-SPECIALS = 4
+PAIR_SPECIALS = 4
 """`<s>`, the two `</s>` between the segments, and the last one."""
+SHARED_SPECIALS = 2
+"""`<s>` and `</s>` of the trunk."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How many positions a sequence may take, and the tokens of the prefix."""
+    """How many positions a sequence (in the shared layout, its trunk) may take, and the tokens of the prefix."""
 
     tokens: int
     target_tokens: int
     prefix: tuple[int, ...]
     overlap: int = 32
+    shared: bool = False
 
     def room(self, target: Sequence[int]) -> int:
         """Text tokens that fit beside a target."""
-        return self.tokens - SPECIALS - len(self.prefix) - min(len(target), self.target_tokens)
+        if self.shared:
+            return self.tokens - SHARED_SPECIALS - len(self.prefix)
+        return self.tokens - PAIR_SPECIALS - len(self.prefix) - min(len(target), self.target_tokens)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids with the half-open spans of segment A (target states) and segment B (text states)."""
+    """Token ids with the half-open spans of the text and of each target's segment, special tokens included.
+
+    Ids from `trunk` on belong to branches, that is to the segments that begin there.
+    """
 
     ids: list[int]
-    target_span: tuple[int, int]
     text_span: tuple[int, int]
+    targets: tuple[tuple[int, int], ...]
+    trunk: int
 
     @property
     def text_tokens(self) -> int:
         return self.text_span[1] - self.text_span[0]
 
+    @property
+    def branches(self) -> list[tuple[int, int]]:
+        return [span for span in self.targets if span[0] >= self.trunk]
 
-def assemble(layout: Layout, target: Sequence[int], window: Sequence[int]) -> Encoded:
-    """Join the parts; the caller has cut the window to `layout.room(target)`."""
-    target = list(target[: layout.target_tokens])
-    head = [BOS, *target, EOS, EOS, *layout.prefix]
-    ids = [*head, *window, EOS]
-    if len(ids) > layout.tokens:
-        raise ValueError(f"{len(ids)} positions, at most {layout.tokens}")
-    return Encoded(ids, (0, len(target) + 2), (len(head), len(head) + len(window)))
+
+def assemble(layout: Layout, targets: Sequence[Sequence[int]], window: Sequence[int]) -> Encoded:
+    """Join the parts; the caller has cut the window to the layout's room."""
+    targets = [list(target[: layout.target_tokens]) for target in targets]
+    if layout.shared:
+        head = [BOS, *layout.prefix]
+        ids = [*head, *window, EOS]
+        trunk = len(ids)
+        spans = []
+        for target in targets:
+            spans.append((len(ids), len(ids) + len(target) + 2))
+            ids += [EOS, *target, EOS]
+    else:
+        (target,) = targets
+        head = [BOS, *target, EOS, EOS, *layout.prefix]
+        ids = [*head, *window, EOS]
+        trunk = len(ids)
+        spans = [(0, len(target) + 2)]
+    if trunk > layout.tokens:
+        raise ValueError(f"{trunk} positions, at most {layout.tokens}")
+    return Encoded(ids, (len(head), len(head) + len(window)), tuple(spans), trunk)
 
 
 def windows(tokens: Sequence[int], room: int, overlap: int) -> list[list[int]]:

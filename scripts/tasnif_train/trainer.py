@@ -33,7 +33,7 @@ class Example:
     sequence: Encoded
     topics: list[float]
     known: list[float]
-    stance: int
+    stances: list[int]
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,25 @@ class Trainer:
         rng = random.Random(f"{self.config.optim.seed}/{epoch}")
         articles = list(self.corpus.training)
         for count, articles_of_set in self.corpus.extra:
-            articles += rng.sample(articles_of_set, min(count, len(articles_of_set)))
-        return [data.draw_article(a, self.foreign, self.config.sampling, rng) for a in articles]
+            articles += data.sample_evenly(articles_of_set, count, rng)
+        shared = self.layout.shared
+        return [data.draw_article(a, self.foreign, self.config.sampling, rng, shared) for a in articles]
 
     def examples(self, draws: Sequence[Draw]) -> list[Example]:
         texts = [data.without_title(d.article.text) if d.drop_title else d.article.text for d in draws]
+        targets = iter(encode(self.tokenizer, [p.target for d in draws for p in d.pairs]))
         examples = []
-        for draw, text, target in zip(
-            draws, encode(self.tokenizer, texts), encode(self.tokenizer, [d.target for d in draws]), strict=True
-        ):
-            room = self.layout.room(target)
+        for draw, text in zip(draws, encode(self.tokenizer, texts), strict=True):
+            own = [next(targets) for _ in draw.pairs]
+            room = self.layout.room(own[0] if own else [])
             start = round((draw.crop or 0.0) * max(0, len(text) - room))
             article = draw.article
             examples.append(
                 Example(
-                    assemble(self.layout, target, text[start : start + room]),
+                    assemble(self.layout, own, text[start : start + room]),
                     [float(label in article.topics) for label in self.labels],
-                    [float(article.known is None or label in article.known) for label in self.labels],
-                    draw.stance,
+                    [float(article.knows(label)) for label in self.labels],
+                    [pair.stance for pair in draw.pairs],
                 )
             )
         return examples
@@ -134,12 +135,16 @@ class Trainer:
         topic_logits, stance_logits = self.model(collate([e.sequence for e in batch]).to(self.device))
         truth = torch.tensor([e.topics for e in batch], device=self.device)
         known = torch.tensor([e.known for e in batch], device=self.device)
-        stance = torch.tensor([e.stance for e in batch], device=self.device)
+        width = stance_logits.shape[1]
+        padded = [e.stances + [data.NO_STANCE] * (width - len(e.stances)) for e in batch]
+        stance = torch.tensor(padded, device=self.device, dtype=torch.long).reshape(-1)
         bce = nn.functional.binary_cross_entropy_with_logits(topic_logits, truth, reduction="none")
-        topic_loss = (bce * known).sum() / known.sum().clamp(min=1.0)
+        # By the size of the batch, not by what is known in it: else one label of a batch of claims outweighs a batch
+        # of articles.
+        topic_loss = (bce * known).sum() / known.numel()
         weight = torch.tensor([1.0, 1.0, 1.0, optim.unrelated_weight], device=self.device)
         stance_loss = nn.functional.cross_entropy(
-            stance_logits, stance, weight, ignore_index=data.NO_STANCE, reduction="sum"
+            stance_logits.reshape(-1, 4), stance, weight, ignore_index=data.NO_STANCE, reduction="sum"
         ) / max(int((stance != data.NO_STANCE).sum()), 1)
         total = optim.topic_weight * topic_loss + optim.stance_weight * stance_loss
         return total, float(topic_loss.detach()), float(stance_loss.detach())
@@ -175,6 +180,7 @@ class Trainer:
         last_saved = last = time.monotonic()
         next_evaluation = (math.floor(self.done() * evaluations) + 1) / evaluations
         topic_mean = stance_mean = 0.0
+        since = progress.step
         for batch in self.stream():
             if self.done() >= 1.0:
                 break
@@ -190,7 +196,7 @@ class Trainer:
             now = time.monotonic()
             progress.seconds += now - last
             last = now
-            keep = min(0.98, 1 - 1 / progress.step)
+            keep = min(0.98, 1 - 1 / (progress.step - since))
             topic_mean = keep * topic_mean + (1 - keep) * topic_loss
             stance_mean = keep * stance_mean + (1 - keep) * stance_loss
             if progress.step % 10 == 0:

@@ -54,7 +54,11 @@ def test_draws_keep_their_shares() -> None:
     articles = [article(i, {f"t{i % 20}"}, f"target{i}", text="words of no target") for i in range(200)]
     foreign, rng = Foreign(articles), random.Random(1)
     draws = [data.draw_article(articles[i % 200], foreign, Sampling(), rng) for i in range(4000)]
-    kinds = Counter("unrelated" if d.stance == data.UNRELATED else "own" if d.target else "empty" for d in draws)
+    kinds = Counter(
+        "unrelated" if pair.stance == data.UNRELATED else "own" if pair.target else "empty"
+        for draw in draws
+        for pair in draw.pairs
+    )
     assert abs(kinds["unrelated"] / 4000 - 0.17) < 0.02
     assert abs(kinds["empty"] / 4000 - 0.20) < 0.02
 
@@ -62,7 +66,7 @@ def test_draws_keep_their_shares() -> None:
 def test_a_public_article_is_never_asked_for_its_main_subject() -> None:
     public = Article("p", "en", "s", "mit", "text", known=frozenset(), pairs=(Pair("claim", 1),))
     draw = data.draw_article(public, Foreign([public]), Sampling(empty=1.0, unrelated=0.0), random.Random(0))
-    assert (draw.target, draw.stance) == ("claim", 1)
+    assert draw.pairs == (Pair("claim", 1),)
 
 
 def test_annotated_articles_are_read_from_xz_without_noncommercial_ones(tmp_path: Path) -> None:
@@ -90,3 +94,38 @@ def test_a_title_is_dropped_only_if_a_text_is_left() -> None:
     assert data.without_title("title\n" + "x" * 200) == "x" * 200
     assert data.without_title("title\nshort") == "title\nshort"
     assert data.without_title("no title") == "no title"
+
+
+def test_a_shared_pass_asks_everything() -> None:
+    articles = [article(i, {f"t{i}"}, f"target{i}", text="words of no target") for i in range(5)]
+    draw = data.draw_article(articles[0], Foreign(articles), Sampling(foreign=2), random.Random(0), shared=True)
+    kinds = Counter((pair.target == "", pair.stance == data.UNRELATED) for pair in draw.pairs)
+    assert kinds == {(False, False): 1, (True, False): 1, (False, True): 2}
+
+
+def claim(i: int, text: str, target: str, stance: int) -> Article:
+    return Article(str(i), "ar", "s", "mit", text, known=frozenset(), pairs=(Pair(target, stance),))
+
+
+def test_an_even_sample_fills_up_from_the_larger_classes() -> None:
+    claims = [claim(i, f"text {i}", f"claim {i}", 0 if i < 3 else 3) for i in range(50)]
+    chosen = data.sample_evenly(claims, 20, random.Random(0))
+    assert Counter(a.pairs[0].stance for a in chosen) == {0: 3, 3: 17}
+
+
+def test_neither_claims_nor_texts_stand_on_both_sides() -> None:
+    claims = [claim(i, f"text {i % 70}", f"claim {i % 40}", 0) for i in range(280)]
+    training, held_out = data.split_claims(claims, 20)
+    assert training
+    assert held_out
+    for side in (lambda a: a.text, lambda a: a.pairs[0].target):
+        assert not {side(a) for a in training} & {side(a) for a in held_out}
+
+
+def test_own_labels_join_public_texts_by_id(tmp_path: Path) -> None:
+    public = {"id": "p1", "lang": "en", "source": "x", "license": "mit", "text": "word " * 400, "category": "c"}
+    (tmp_path / "set.jsonl").write_text(json.dumps(public) + "\n" + json.dumps({**public, "id": "p2"}))
+    row = {"id": "p1", "set": "set", "source": "own", "topics": ["sport"], "primary": "sport", "stance": []}
+    (tmp_path / "labelled.jsonl").write_text(json.dumps(row))
+    (found,) = data.read_labelled(tmp_path / "labelled.jsonl", tmp_path, characters=12)
+    assert (found.id, found.source, found.text, found.topics) == ("p1", "own", "word word", {"sport"})

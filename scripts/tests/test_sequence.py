@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -8,25 +9,34 @@ LAYOUT = Layout(tokens=32, target_tokens=4, prefix=(7, 8), overlap=4)
 
 
 def test_the_parts_stand_where_their_spans_say() -> None:
-    encoded = assemble(LAYOUT, [20, 21], [30, 31, 32])
+    encoded = assemble(LAYOUT, [[20, 21]], [30, 31, 32])
     assert encoded.ids == [0, 20, 21, 2, 2, 7, 8, 30, 31, 32, 2]
-    assert encoded.target_span == (0, 4)
+    assert encoded.targets == ((0, 4),)
     assert encoded.ids[slice(*encoded.text_span)] == [30, 31, 32]
 
 
 def test_an_empty_target_leaves_the_two_marks() -> None:
-    encoded = assemble(LAYOUT, [], [30])
+    encoded = assemble(LAYOUT, [[]], [30])
     assert encoded.ids == [0, 2, 2, 7, 8, 30, 2]
-    assert encoded.target_span == (0, 2)
+    assert encoded.targets == ((0, 2),)
 
 
 def test_a_long_target_is_cut_and_the_room_knows_it() -> None:
     target = list(range(100, 110))
     room = LAYOUT.room(target)
     assert room == 32 - 4 - 2 - 4
-    assert len(assemble(LAYOUT, target, [1] * room).ids) == 32
+    assert len(assemble(LAYOUT, [target], [1] * room).ids) == 32
     with pytest.raises(ValueError, match="at most 32"):
-        assemble(LAYOUT, target, [1] * (room + 1))
+        assemble(LAYOUT, [target], [1] * (room + 1))
+
+
+def test_targets_share_the_text_as_branches() -> None:
+    shared = replace(LAYOUT, shared=True)
+    encoded = assemble(shared, [[20, 21], []], [30, 31])
+    assert encoded.ids == [0, 7, 8, 30, 31, 2, 2, 20, 21, 2, 2, 2]
+    assert encoded.ids[slice(*encoded.text_span)] == [30, 31]
+    assert (encoded.trunk, encoded.targets) == (6, ((6, 10), (10, 12)))
+    assert shared.room([20, 21]) == shared.room([]) == 32 - 2 - 2
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, 21, 40, 41, 100, 333])

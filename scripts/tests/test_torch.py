@@ -19,8 +19,11 @@ import card  # noqa: E402
 import evaluate  # noqa: E402
 import export  # noqa: E402
 import train  # noqa: E402
+import windows  # noqa: E402
+from tasnif_train.calibration import TopicCalibration  # noqa: E402
 from tasnif_train.evaluation import Request  # noqa: E402
 from tasnif_train.model import collate  # noqa: E402
+from tasnif_train.predict import Windowed  # noqa: E402
 from tasnif_train.sequence import assemble  # noqa: E402
 from tasnif_train.shipped import Shipped  # noqa: E402
 
@@ -45,13 +48,26 @@ def test_the_tiny_bundle_answers_as_its_golden_file_says(tiny: Shipped) -> None:
 
 
 def test_company_does_not_change_an_answer(tiny: Shipped) -> None:
-    short = assemble(tiny.layout, [10, 11], [20, 21])
-    long = assemble(tiny.layout, [], list(range(20, 80)))
+    short = assemble(tiny.layout, [[10, 11]], [20, 21])
+    long = assemble(tiny.layout, [[]], list(range(20, 80)))
     with torch.inference_mode():
         alone = tiny.model(collate([short]))
         together = tiny.model(collate([long, short]))
     assert torch.allclose(alone[0][0], together[0][1], atol=1e-5)
     assert torch.allclose(alone[1][0], together[1][1], atol=1e-5)
+
+
+def test_branches_do_not_know_of_each_other(tiny: Shipped) -> None:
+    shared = replace(tiny.layout, shared=True)
+    text, first, second = [20, 21, 22], [10, 11], [12]
+    with torch.inference_mode():
+        topics, stance = tiny.model(collate([assemble(shared, [first, second], text)]))
+        for index, target in enumerate((first, second)):
+            alone = tiny.model(collate([assemble(shared, [target], text), assemble(shared, [], list(range(20, 60)))]))
+            assert torch.allclose(alone[0][0], topics[0], atol=1e-5)
+            assert torch.allclose(alone[1][0, 0], stance[0, index], atol=1e-5)
+        other = tiny.model(collate([assemble(shared, [[13, 14]], text)]))
+        assert not torch.allclose(other[1][0, 0], stance[0, 0], atol=1e-3)
 
 
 def write_base(folder: Path) -> None:
@@ -125,3 +141,25 @@ def test_from_data_to_a_calibrated_bundle(tmp_path: Path) -> None:
     text = (out / "README.md").read_text(encoding="utf-8")
     assert "| made | mit |" in (out / "LICENSES.md").read_text(encoding="utf-8")
     assert "torch" in text
+
+
+def test_poolings_of_windows_agree_on_one_and_part_on_several() -> None:
+    calibration = TopicCalibration(np.array([1.0, 2.0]), np.array([0.0, -0.5]))
+    scored = windows.poolings(calibration)
+    one = Windowed(np.array([[0.3, -1.0]]), np.zeros((1, 4)), np.array([50]))
+    for name, pool in scored.items():
+        assert pool(one) == pytest.approx(calibration.apply(one.topics[0])), name
+    two = Windowed(np.array([[2.0, -1.0], [-2.0, -1.0]]), np.zeros((2, 4)), np.array([30, 10]))
+    by_name = {name: float(pool(two)[0]) for name, pool in scored.items()}
+    assert by_name["mean logit"] == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert by_name["noisy-or"] == pytest.approx(1 - (1 - 1 / (1 + np.exp(-2.0))) * (1 - 1 / (1 + np.exp(2.0))))
+    assert by_name["mean logit"] < by_name["log-mean-exp"] < by_name["largest logit"] < by_name["log-sum-exp"]
+
+
+def test_poolings_are_compared_on_joined_articles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_data(tmp_path / "data")
+    common = ("--config", tmp_path / "data/tiny.toml", "--data", tmp_path / "data", "--json", tmp_path / "w.json")
+    run(windows, "--bundle", TINY, *common, "--mixtures", 2, "--positions", 0)
+    compared = json.loads((tmp_path / "w.json").read_text())
+    assert set(compared) >= {"tuning split", "two topics in ten texts"}
+    assert "| two topics in ten texts | 2 | noisy-or |" in capsys.readouterr().out

@@ -8,6 +8,7 @@ mod http;
 mod hub;
 mod labels;
 mod memory;
+mod page;
 mod pipeline;
 mod registry;
 mod running;
