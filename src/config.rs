@@ -277,6 +277,18 @@ pub struct ClassifyArgs {
     #[arg(long = "target", value_name = "TARGET")]
     pub targets: Vec<String>,
 
+    /// Score this label in place of the model's own topics; repeat it for several.
+    #[arg(long = "label", value_name = "LABEL")]
+    pub labels: Vec<String>,
+
+    /// What an NLI model is to judge of each label, such as "This text is about {}." [default: by language].
+    #[arg(long, value_name = "SENTENCE", requires = "labels")]
+    pub hypothesis_template: Option<String>,
+
+    /// Only one of the labels can be true.
+    #[arg(long, requires = "labels")]
+    pub single_label: bool,
+
     /// The title, where the text doesn't begin with it.
     #[arg(long)]
     pub title: Option<String>,

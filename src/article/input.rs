@@ -3,11 +3,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Label;
+
 /// Limits that belong to the contract, not to a model. In characters, so that they mean the same in every script.
 pub mod limits {
     pub const ID_CHARS: usize = 512;
     pub const TARGETS: usize = 16;
     pub const TARGET_CHARS: usize = 300;
+    pub const LABELS: usize = 64;
+    /// Of a label, a hypothesis and a hypothesis template alike.
+    pub const LABEL_CHARS: usize = 300;
 }
 
 /// One article and what is asked about it.
@@ -32,6 +37,15 @@ pub struct Article {
     /// Restricts the answer to these topics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<Vec<String>>,
+    /// Labels to score in place of the model's own topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<Label>>,
+    /// What an NLI model is to judge of each label: a sentence with `{}`; by the article's language, if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypothesis_template: Option<String>,
+    /// Whether many labels may be true at once, which they may if not given, or only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The best so many topics instead of all.
@@ -69,6 +83,18 @@ pub enum InputError {
     TooManyTokens { param: String, found: usize, max: usize },
     #[error("{found} targets, at most {max} are judged in one request; send the rest in another")]
     TooManyTargets { found: usize, max: usize },
+    #[error("{found} labels, at most {max} are scored in one request; send the rest in another")]
+    TooManyLabels { found: usize, max: usize },
+    #[error("model {model:?} has no topics of its own, it scores the labels of a request; give it labels")]
+    LabelsMissing { model: String },
+    #[error("model {model:?} judges the stance toward targets of the request alone; give it targets")]
+    TargetsMissing { model: String },
+    #[error("{param}: model {model:?} {message}")]
+    LabelsNotServed {
+        param: String,
+        model: String,
+        message: &'static str,
+    },
     #[error("{param}: {message}")]
     UnknownTask { param: String, message: String },
     #[error("model {model:?} has no task {task:?}")]
@@ -87,14 +113,23 @@ impl InputError {
             Self::Missing { .. } => "field_missing",
             Self::Invalid { .. } => "field_invalid",
             Self::Empty { param } if param.starts_with("targets") => "target_empty",
+            Self::Empty { param } if param.starts_with("labels") => "label_empty",
             Self::Empty { .. } => "text_empty",
             Self::Unreadable { param } if param.starts_with("targets") => "target_unreadable",
+            Self::Unreadable { param } if param.starts_with("labels") => "label_unreadable",
             Self::Unreadable { .. } => "text_unreadable",
             Self::TooLong { param, .. } | Self::TooManyTokens { param, .. } if param.starts_with("targets") => {
                 "target_too_long"
             }
+            Self::TooLong { param, .. } | Self::TooManyTokens { param, .. } if param.starts_with("labels") => {
+                "label_too_long"
+            }
             Self::TooLong { .. } | Self::TooManyTokens { .. } => "field_too_long",
             Self::TooManyTargets { .. } => "targets_too_many",
+            Self::TooManyLabels { .. } => "labels_too_many",
+            Self::LabelsMissing { .. } => "labels_missing",
+            Self::TargetsMissing { .. } => "targets_missing",
+            Self::LabelsNotServed { .. } => "labels_not_served",
             Self::UnknownTask { .. } | Self::TaskNotServed { .. } => "task_unknown",
             Self::UnknownTopic { .. } => "topic_unknown",
             Self::UnknownModel { .. } => "model_unknown",
@@ -111,9 +146,11 @@ impl InputError {
             | Self::Unreadable { param }
             | Self::TooLong { param, .. }
             | Self::TooManyTokens { param, .. }
+            | Self::LabelsNotServed { param, .. }
             | Self::UnknownTask { param, .. }
             | Self::UnknownTopic { param, .. } => param,
-            Self::TooManyTargets { .. } => "targets",
+            Self::TooManyTargets { .. } | Self::TargetsMissing { .. } => "targets",
+            Self::TooManyLabels { .. } | Self::LabelsMissing { .. } => "labels",
             Self::TaskNotServed { .. } => "tasks",
             Self::UnknownModel { .. } => "model",
         }
@@ -198,11 +235,11 @@ impl Article {
         {
             return Err(invalid("language", "a language code such as \"ar\" is expected"));
         }
-        Ok(())
+        self.check_labels()
     }
 }
 
-fn at_most(param: &str, text: Option<&str>, max: usize) -> Result<(), InputError> {
+pub(super) fn at_most(param: &str, text: Option<&str>, max: usize) -> Result<(), InputError> {
     let found = text.map_or(0, |text| text.chars().count());
     if found > max {
         return Err(InputError::TooLong {

@@ -118,6 +118,7 @@ fn describe(listed: &Listed) -> Value {
     let mut tasks = Vec::new();
     tasks.extend(manifest.topics.as_ref().map(|_| "topics"));
     tasks.extend(manifest.stance.as_ref().map(|_| "stance"));
+    tasks.extend(manifest.scores_labels().then_some("labels"));
     json!({
         "name": manifest.name,
         "version": manifest.version,

@@ -32,7 +32,8 @@ pub fn topics(scores: Scores, labels: &[(Platt, f32)]) -> Vec<f32> {
 }
 
 /// Without overflow: the largest becomes exp(0).
-fn softmax(mut values: Vec<f32>) -> Vec<f32> {
+#[must_use]
+pub fn softmax(mut values: Vec<f32>) -> Vec<f32> {
     let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     values.iter_mut().for_each(|value| *value = (*value - max).exp());
     let sum: f32 = values.iter().sum();
@@ -41,7 +42,8 @@ fn softmax(mut values: Vec<f32>) -> Vec<f32> {
 }
 
 /// Without overflow on either side.
-fn sigmoid(x: f32) -> f32 {
+#[must_use]
+pub fn sigmoid(x: f32) -> f32 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
     } else {

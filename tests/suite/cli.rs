@@ -48,6 +48,28 @@ fn a_pipe_gets_json() {
 }
 
 #[test]
+fn labels_take_the_place_of_topics() {
+    let flags = ["--label", "oil", "--label", "النفط", "--task", "topics"];
+    let many = json(&tasnif(&[&["classify"], &flags[..]].concat(), b"Oil prices rose."));
+    let labels = |verdict: &Value| -> Vec<String> {
+        let topics = verdict["topics"].as_array().expect("topics");
+        let mut labels: Vec<String> = topics.iter().map(|topic| topic["label"].to_string()).collect();
+        labels.sort();
+        labels
+    };
+    assert_eq!(labels(&many), ["\"oil\"", "\"النفط\""]);
+    let one = json(&tasnif(
+        &[&["classify", "--single-label"], &flags[..]].concat(),
+        b"Oil prices rose.",
+    ));
+    let sum: f64 = (0..2).filter_map(|index| one["topics"][index]["score"].as_f64()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{one}");
+
+    let refused = tasnif(&["classify", "--single-label"], b"Oil.");
+    assert!(!refused.status.success(), "without labels it means nothing");
+}
+
+#[test]
 fn a_json_file_is_an_article_object() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("article.json");

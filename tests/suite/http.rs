@@ -98,6 +98,7 @@ async fn every_bad_request_is_refused_with_code_and_parameter() {
     };
     let many = |count: usize| json!({"articles": vec![json!({"text": "x"}); count]}).to_string();
     let targets = |targets: Vec<String>| json!({"text": "x", "targets": targets}).to_string();
+    let labels = |labels: Value| json!({"text": "x", "labels": labels}).to_string();
     let cases = [
         case(r#"{"text": ""}"#, 422, "text_empty", Some("text")),
         case(r#"{"text": " \n\t "}"#, 422, "text_empty", Some("text")),
@@ -161,6 +162,53 @@ async fn every_bad_request_is_refused_with_code_and_parameter() {
             Some("targets[0]"),
         ),
         case(&targets(vec!["  ".into()]), 422, "target_empty", Some("targets[0]")),
+        case(&labels(json!([])), 422, "field_invalid", Some("labels")),
+        case(&labels(json!("oil")), 422, "field_invalid", Some("labels")),
+        case(&labels(json!(["oil", 7])), 422, "field_invalid", Some("labels[1]")),
+        case(
+            &labels(json!([{"label": "oil", "hypotheses": "?"}])),
+            422,
+            "field_invalid",
+            Some("labels[0]"),
+        ),
+        case(&labels(json!(["oil", "oil "])), 422, "field_invalid", Some("labels[1]")),
+        case(&labels(json!(["oil", " "])), 422, "label_empty", Some("labels[1]")),
+        case(
+            &labels(json!(["o".repeat(301)])),
+            422,
+            "label_too_long",
+            Some("labels[0]"),
+        ),
+        case(
+            &labels((0..65).map(|index| json!(index.to_string())).collect()),
+            422,
+            "labels_too_many",
+            Some("labels"),
+        ),
+        case(
+            r#"{"text": "x", "labels": ["oil"], "topics": ["sport"]}"#,
+            422,
+            "field_invalid",
+            Some("topics"),
+        ),
+        case(
+            r#"{"text": "x", "labels": ["oil"], "hypothesis_template": "About oil."}"#,
+            422,
+            "field_invalid",
+            Some("hypothesis_template"),
+        ),
+        case(
+            r#"{"text": "x", "labels": ["oil"], "hypothesis_template": "About {}."}"#,
+            422,
+            "labels_not_served",
+            Some("hypothesis_template"),
+        ),
+        case(
+            r#"{"text": "x", "multi_label": false}"#,
+            422,
+            "field_invalid",
+            Some("multi_label"),
+        ),
         case("[]", 422, "field_invalid", Some("article")),
         case("7", 422, "field_invalid", Some("article")),
         case(r#"{"articles": []}"#, 422, "articles_empty", Some("articles")),
@@ -255,7 +303,7 @@ async fn models_and_topics_are_listed() {
     let service = service(SETTINGS);
     let (_, _, models) = send(&service, get("/v1/models")).await;
     assert_eq!(models["models"][0]["name"], "tiny");
-    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance"]));
+    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance", "labels"]));
     let (_, _, topics) = send(&service, get("/v1/topics")).await;
     let topics = topics["topics"].as_array().expect("topics").clone();
     assert_eq!(topics.len(), 3);
