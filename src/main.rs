@@ -30,5 +30,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Classify(args) => commands::classify(&args),
         Command::Models(args) => commands::models(&args),
         Command::Bench(args) => commands::bench(&args),
+        Command::Key(args) => commands::key(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod classify;
+mod key;
 mod models;
 mod serve;
 mod table;
@@ -15,6 +16,7 @@ use crate::pipeline::Pipeline;
 
 pub use bench::bench;
 pub use classify::classify;
+pub use key::key;
 pub use models::models;
 pub use serve::serve;
 

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::article::InputError;
 use crate::batcher::ClassifyError;
@@ -16,29 +17,34 @@ use crate::registry::RegistryError;
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: StatusCode,
-    retry_after: Option<Duration>,
+    header: Option<(HeaderName, HeaderValue)>,
     body: Body,
 }
 
 /// The object under `error`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ErrorBody)]
 pub struct Body {
+    /// A stable name for programs.
     code: &'static str,
+    /// A sentence for people.
     message: String,
+    /// The field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     param: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Envelope<'a> {
-    error: &'a Body,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Envelope {
+    error: Body,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            retry_after: None,
+            header: None,
             body: Body {
                 code,
                 message: message.into(),
@@ -52,14 +58,64 @@ impl ApiError {
         self
     }
 
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    fn retry_after(self, time: Duration) -> Self {
+        self.header(header::RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)))
+    }
+
     pub(super) fn not_ready() -> Self {
-        let mut error = Self::new(
+        Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not_ready",
             "the model is still being loaded; GET /health/ready tells when it is there",
-        );
-        error.retry_after = Some(Duration::from_secs(1));
-        error
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn shutting_down() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting_down",
+            "the service is shutting down",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn deadline_exceeded(time: Duration) -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline_exceeded",
+            format!("there was no answer within {} ms", time.as_millis()),
+        )
+    }
+
+    pub(super) fn header_invalid(header: &str, message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "header_invalid",
+            format!("{header}: {message}"),
+        )
+        .param(header)
+    }
+
+    pub(super) fn query_invalid(message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "query_invalid",
+            format!("the query of the URL: {message}"),
+        )
+    }
+
+    pub(super) fn path_invalid(message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "path_invalid",
+            format!("the path of the URL: {message}"),
+        )
     }
 
     pub(super) fn internal() -> Self {
@@ -68,6 +124,18 @@ impl ApiError {
             "internal",
             "something failed here that is no fault of the request; the service's log tells more",
         )
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.body.code
+    }
+
+    pub(super) fn header_name(&self) -> Option<&HeaderName> {
+        self.header.as_ref().map(|(name, _)| name)
     }
 
     /// The error object alone, for its place among the verdicts of a request with many articles.
@@ -90,14 +158,10 @@ impl From<ClassifyError> for ApiError {
     fn from(error: ClassifyError) -> Self {
         match error {
             ClassifyError::Input(error) => error.into(),
-            ClassifyError::Overloaded { retry_after } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string())
-            },
-            ClassifyError::Closed => Self {
-                retry_after: Some(Duration::from_secs(1)),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", error.to_string())
-            },
+            ClassifyError::Overloaded { retry_after } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string()).retry_after(retry_after)
+            }
+            ClassifyError::Closed => Self::shutting_down(),
             ClassifyError::Pipeline(_) | ClassifyError::Failed(_) => {
                 // The log has the reason; the caller could do nothing with it.
                 tracing::error!(%error, "an article failed");
@@ -125,12 +189,8 @@ impl From<RegistryError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Envelope { error: &self.body })).into_response();
-        if let Some(retry_after) = self.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-        }
+        let mut response = (self.status, Json(Envelope { error: self.body })).into_response();
+        response.headers_mut().extend(self.header);
         response
     }
 }

@@ -1,7 +1,10 @@
+mod access;
 mod bundles;
 mod classifiers;
 mod cli;
 mod common;
+mod connections;
+mod contract;
 mod encoder;
 mod http;
 mod hub;
@@ -10,4 +13,5 @@ mod registry;
 mod running;
 mod service;
 mod shipped;
+mod stream;
 mod tokenizer;
