@@ -28,6 +28,10 @@ pub struct Cli {
     /// What is logged: error, warn, info, debug, trace, or tracing's directives such as tasnif=debug,warn.
     #[arg(long, global = true, env = "TASNIF_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+
+    /// Send a trace of each request to this OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318.
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide = !cfg!(feature = "otlp"))]
+    pub otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

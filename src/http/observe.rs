@@ -12,9 +12,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
+use tracing::{Instrument, Span};
 
 use super::Service;
 use crate::article::{ModelRef, Verdict};
+use crate::telemetry;
 
 /// Given back in the answer and in the log; one is made where the request has none.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,6 +56,7 @@ struct Line {
     /// None while there is no answer yet.
     status: Option<u16>,
     service: Arc<Service>,
+    span: Span,
 }
 
 impl Line {
@@ -71,17 +74,24 @@ impl Drop for Line {
         }
         let time = self.begun.elapsed();
         self.service.metrics.ended(&self.route, time.as_secs_f64());
+        let (articles, tokens) = (&self.tally.articles, &self.tally.tokens);
+        let (articles, tokens) = (articles.load(Ordering::Relaxed), tokens.load(Ordering::Relaxed));
         let model = self.tally.model.get();
+        let model = model.map(|model| format!("{}@{}", model.name, model.version));
+        self.span.record("http.response.status_code", self.status);
+        self.span.record("tasnif.articles", articles);
+        self.span.record("tasnif.tokens", tokens);
+        self.span.record("tasnif.model", model.as_deref());
         tracing::info!(
             method = %self.method,
             path = self.path,
             status = self.status,
-            articles = self.tally.articles.load(Ordering::Relaxed),
-            tokens = self.tally.tokens.load(Ordering::Relaxed),
+            articles,
+            tokens,
             ms = time.as_secs_f64() * 1e3,
             request_id = self.id.to_str().unwrap_or_default(),
             key = self.tally.key.get(),
-            model = model.map(|model| format!("{}@{}", model.name, model.version)),
+            model,
             "request"
         );
     }
@@ -119,21 +129,22 @@ pub(super) async fn observe(State(service): State<Arc<Service>>, mut request: Re
     let id = request_id(request.headers());
     let tally = Arc::<Tally>::default();
     request.extensions_mut().insert(Arc::clone(&tally));
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let written = id.to_str().unwrap_or_default();
+    let span = telemetry::request_span(request.method().as_str(), &route, written, request.headers());
     let mut line = Line {
         begun: Instant::now(),
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
-        route: request
-            .extensions()
-            .get::<MatchedPath>()
-            .map_or("none", MatchedPath::as_str)
-            .to_owned(),
+        route,
         id: id.clone(),
         tally,
         status: None,
         service,
+        span: span.clone(),
     };
-    let mut response = next.run(request).await;
+    let mut response = next.run(request).instrument(span).await;
     line.answered(response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
