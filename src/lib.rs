@@ -12,7 +12,7 @@
 //!
 //! - [`article`]: [`article::Article`] in, [`article::Verdict`] out; the same in HTTP, on the command line and in files.
 //! - [`http`]: routes, limits, and every error as one JSON shape.
-//! - [`commands`]: `serve`, `classify`, `bench`, `models`.
+//! - [`commands`]: `serve`, `classify`, `bench`, `models`, `key`.
 //! - [`hub`]: models from the Hugging Face hub into the models folder.
 //! - [`registry`]: the models that are served, by name, version and alias; swapped without a failed request.
 //! - [`batcher`]: a queue bounded in tokens; sequences of many articles become batches on the model's threads.

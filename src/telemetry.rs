@@ -57,7 +57,10 @@ pub fn start(
         return Ok(Telemetry { traces: Some(provider) });
     }
     #[cfg(not(feature = "otlp"))]
-    anyhow::ensure!(endpoint.is_none(), "this program was built without traces; build it with --features otlp");
+    anyhow::ensure!(
+        endpoint.is_none(),
+        "this program was built without traces; build it with --features otlp"
+    );
     subscriber.init();
     Ok(Telemetry::default())
 }

@@ -17,8 +17,25 @@ use crate::registry::RegistryError;
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: StatusCode,
-    header: Option<(HeaderName, HeaderValue)>,
+    hint: Option<Hint>,
     body: Body,
+}
+
+/// What a header tells beside the body.
+#[derive(Debug, Clone, Copy)]
+enum Hint {
+    RetryAfter(Duration),
+    SendKey,
+}
+
+impl Hint {
+    fn header(self) -> (HeaderName, HeaderValue) {
+        match self {
+            // In whole seconds, and never "at once".
+            Self::RetryAfter(time) => (header::RETRY_AFTER, HeaderValue::from(time.as_secs().max(1))),
+            Self::SendKey => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        }
+    }
 }
 
 /// The object under `error`.
@@ -44,7 +61,7 @@ impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            header: None,
+            hint: None,
             body: Body {
                 code,
                 message: message.into(),
@@ -58,13 +75,14 @@ impl ApiError {
         self
     }
 
-    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+    fn retry_after(mut self, time: Duration) -> Self {
+        self.hint = Some(Hint::RetryAfter(time));
         self
     }
 
-    fn retry_after(self, time: Duration) -> Self {
-        self.header(header::RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)))
+    pub(super) fn send_key(mut self) -> Self {
+        self.hint = Some(Hint::SendKey);
+        self
     }
 
     pub(super) fn not_ready() -> Self {
@@ -134,8 +152,9 @@ impl ApiError {
         self.body.code
     }
 
-    pub(super) fn header_name(&self) -> Option<&HeaderName> {
-        self.header.as_ref().map(|(name, _)| name)
+    /// The name of the header that it comes with.
+    pub(super) fn header_name(&self) -> Option<HeaderName> {
+        self.hint.map(|hint| hint.header().0)
     }
 
     /// The error object alone, for its place among the verdicts of a request with many articles.
@@ -190,7 +209,7 @@ impl From<RegistryError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(Envelope { error: self.body })).into_response();
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.hint.map(Hint::header));
         response
     }
 }

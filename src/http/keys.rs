@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -164,7 +164,7 @@ pub(super) fn invalid() -> ApiError {
         "key_invalid",
         "the key is missing or wrong; send \"Authorization: Bearer KEY\"",
     )
-    .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    .send_key()
 }
 
 pub(super) fn scope_missing(scope: Scope) -> ApiError {

@@ -18,8 +18,10 @@ use super::{ApiError, App, Service};
 #[derive(Debug)]
 pub(super) struct Metrics {
     requests: Family<[(&'static str, String); 2], Counter>,
-    seconds: Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>,
+    seconds: SecondsByRoute,
 }
+
+type SecondsByRoute = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {

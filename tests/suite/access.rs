@@ -69,7 +69,7 @@ async fn pages_of_named_origins_may_call_with_a_key() {
             .body(Body::empty())
             .expect("a request")
     };
-    let headers = async |request| -> HeaderMap {
+    let headers = async |request: Request<Body>| -> HeaderMap {
         let response = router(Arc::clone(&service)).oneshot(request).await.expect("an answer");
         response.headers().clone()
     };
@@ -94,7 +94,7 @@ async fn pages_of_named_origins_may_call_with_a_key() {
 }
 
 /// The figures by their names with labels.
-async fn figures(service: &Arc<Service>) -> BTreeMap<String, f64> {
+pub async fn figures(service: &Arc<Service>) -> BTreeMap<String, f64> {
     let response = router(Arc::clone(service))
         .oneshot(get("/metrics"))
         .await

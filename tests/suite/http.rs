@@ -12,6 +12,7 @@ use tasnif::batcher::Settings;
 use tasnif::http::{Access, Key, Limits, Scope, Service, router};
 use tower::ServiceExt;
 
+use super::access::figures;
 use super::common::{SETTINGS, alone, assert_close, registry, texts, tiny};
 use super::contract::assert_documented;
 
@@ -301,24 +302,23 @@ async fn live_is_not_ready() {
 /// Room for one long article: while it is encoded, others are refused; afterwards they are answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_says_when_to_come_back() {
-    let service = service(Settings {
+    let registry = registry(Settings {
         threads: 1,
+        batch_tokens: 64,
         queue_tokens: 1,
-        ..SETTINGS
     });
-    let long = json!({"text": texts()[4].repeat(5)}).to_string();
+    let service = Arc::new(Service::new(LIMITS, access()));
+    service.ready(Arc::clone(&registry));
+    let long = json!({"text": texts()[4].repeat(10)}).to_string();
     let busy = tokio::spawn({
         let service = Arc::clone(&service);
         async move { send(&service, post(long)).await.0 }
     });
-    let mut refused = None;
-    while refused.is_none() && !busy.is_finished() {
-        let (status, headers, value) = send(&service, post(r#"{"text": "Oil."}"#)).await;
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            refused = Some((headers, value));
-        }
+    while registry.batcher().waiting() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let (headers, value) = refused.expect("a refusal while the queue was full");
+    let (status, headers, value) = send(&service, post(r#"{"text": "Oil."}"#)).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(value["error"]["code"], "overloaded");
     let seconds: u64 = headers[header::RETRY_AFTER]
         .to_str()
@@ -328,6 +328,9 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
     assert!((1..600).contains(&seconds), "{seconds}");
     assert_eq!(busy.await.expect("no panic"), StatusCode::OK);
     assert_eq!(send(&service, post(r#"{"text": "Oil."}"#)).await.0, StatusCode::OK);
+    // Who was refused cost nothing.
+    let figures = figures(&service).await;
+    assert_eq!(figures["tasnif_tokenization_seconds_count"], 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
