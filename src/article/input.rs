@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::Label;
 
@@ -16,23 +17,28 @@ pub mod limits {
 }
 
 /// One article and what is asked about it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Article {
     /// Given back in the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 512)]
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    #[schema(required, min_length = 1)]
     pub text: String,
     /// An ISO 639-1 code, where the caller knows the language; detected otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9-]{2,16}$")]
     pub language: Option<String>,
     /// What to judge the stance toward; without any, the article's main subject.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
     pub targets: Vec<String>,
     /// All that the model can do, if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1)]
     pub tasks: Option<Vec<Task>>,
     /// Restricts the answer to these topics.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,16 +56,18 @@ pub struct Article {
     pub model: Option<String>,
     /// The best so many topics instead of all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub top_k: Option<usize>,
     /// One threshold in 0..1 for all topics instead of the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub threshold: Option<f32>,
     /// Whether assigned topics show the passages that speak for them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub evidence: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     Topics,
@@ -185,6 +193,12 @@ impl Article {
         })?;
         article.check()?;
         Ok(article)
+    }
+
+    /// Whether topics are asked for, of a model that has them.
+    #[must_use]
+    pub fn asks_topics(&self) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&Task::Topics))
     }
 
     /// What can be said without a model.

@@ -1,8 +1,11 @@
+mod access;
 mod archive;
 mod bundles;
 mod classifiers;
 mod cli;
 mod common;
+mod connections;
+mod contract;
 mod encoder;
 mod gguf;
 mod http;
@@ -18,4 +21,5 @@ mod score;
 mod service;
 mod shared;
 mod shipped;
+mod stream;
 mod tokenizer;
