@@ -45,9 +45,11 @@ pub struct Article {
     pub topics: Option<Vec<String>>,
     /// Labels to score in place of the model's own topics.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 64)]
     pub labels: Option<Vec<Label>>,
     /// What an NLI model is to judge of each label: a sentence with `{}`; by the article's language, if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 300)]
     pub hypothesis_template: Option<String>,
     /// Whether many labels may be true at once, which they may if not given, or only one.
     #[serde(skip_serializing_if = "Option::is_none")]

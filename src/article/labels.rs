@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::input::{Article, InputError, at_most};
 use super::limits;
@@ -11,7 +12,7 @@ use super::limits;
 pub const SLOT: &str = "{}";
 
 /// A label of the caller's own: in JSON a string, or an object where it has a hypothesis of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "a string or an object {\"label\": …, \"hypothesis\": …} is expected"
@@ -22,7 +23,7 @@ pub enum Label {
 }
 
 /// A label and the whole sentence that is tested for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainedLabel {
     pub label: String,

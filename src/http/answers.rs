@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::ApiError;
 use super::error::Body as ErrorBody;
-use crate::article::{Article, ModelRef, Task, Verdict};
+use crate::article::{Article, ModelRef, Verdict};
 use crate::model::Training;
 use crate::registry::Listed;
 
@@ -73,6 +73,17 @@ pub(super) struct Models {
     pub(super) models: Vec<ModelDescription>,
 }
 
+/// What can be asked of a model.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Served {
+    /// Its own topics.
+    Topics,
+    Stance,
+    /// The labels of a request.
+    Labels,
+}
+
 /// A model that is served, and what it was learned from.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelDescription {
@@ -84,7 +95,7 @@ pub(super) struct ModelDescription {
     pub(super) license: String,
     /// The pretrained model.
     pub(super) base: String,
-    pub(super) tasks: Vec<Task>,
+    pub(super) tasks: Vec<Served>,
     /// ISO 639-1.
     pub(super) languages: Vec<String>,
     /// The longest sequence; longer articles are read in overlapping windows.
@@ -96,9 +107,9 @@ impl From<&Listed> for ModelDescription {
     fn from(listed: &Listed) -> Self {
         let manifest = listed.served.pipeline.manifest();
         let mut tasks = Vec::new();
-        tasks.extend(manifest.topics.as_ref().map(|_| Task::Topics));
-        tasks.extend(manifest.stance.as_ref().map(|_| Task::Stance));
-        tasks.extend(manifest.scores_labels().then_some(Task::Labels));
+        tasks.extend(manifest.topics.as_ref().map(|_| Served::Topics));
+        tasks.extend(manifest.stance.as_ref().map(|_| Served::Stance));
+        tasks.extend(manifest.scores_labels().then_some(Served::Labels));
         Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),

@@ -108,7 +108,7 @@ pub(super) fn models() -> Value {
             description: "Topics and stance of news articles".to_owned(),
             license: "MIT".to_owned(),
             base: "intfloat/multilingual-e5-small".to_owned(),
-            tasks: vec![Task::Topics, Task::Stance],
+            tasks: vec![Served::Topics, Served::Stance, Served::Labels],
             languages: vec!["ar".to_owned(), "en".to_owned()],
             window_tokens: 256,
             training: vec![Training {
