@@ -38,12 +38,14 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
             args.address.host
         );
     }
-    let listener = TcpListener::bind((args.address.host, args.address.port)).await.with_context(|| {
-        format!(
-            "can't listen on {}:{}; choose another with --port",
-            args.address.host, args.address.port
-        )
-    })?;
+    let listener = TcpListener::bind((args.address.host, args.address.port))
+        .await
+        .with_context(|| {
+            format!(
+                "can't listen on {}:{}; choose another with --port",
+                args.address.host, args.address.port
+            )
+        })?;
     let address = listener.local_addr()?;
     tracing::info!("listening on {scheme}://{address}");
 

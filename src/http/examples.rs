@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::answers::{Answer, ModelDescription, Models, TopicDescription, Topics};
+use super::answers::{Answer, ModelDescription, Models, Served, TopicDescription, Topics};
 use crate::article::{
-    Article, Evidence, Field, InputError, Language, ModelRef, Stance, StanceScores, Task, Topic, Usage, Verdict,
+    Article, Evidence, Field, InputError, Language, ModelRef, Stance, StanceScores, Topic, Usage, Verdict,
 };
 use crate::model::Training;
 

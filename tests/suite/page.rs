@@ -5,20 +5,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use tasnif::http::{Limits, Service, router};
+use tasnif::http::{Access, Service, router};
 use tower::ServiceExt;
 
 async fn get(path: &str, known: Option<&str>) -> (Response<()>, String) {
-    let limits = Limits {
-        body_bytes: 1 << 10,
-        articles: 1,
-    };
     let mut request = Request::get(path);
     if let Some(tag) = known {
         request = request.header(header::IF_NONE_MATCH, tag);
     }
     // Without a model: the page is there before the service is ready.
-    let service = Arc::new(Service::new(limits, None));
+    let service = Arc::new(Service::new(super::http::LIMITS, Access::default()));
     let response = router(service)
         .oneshot(request.body(Body::empty()).expect("a request"))
         .await
