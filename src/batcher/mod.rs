@@ -113,6 +113,11 @@ impl Batcher {
         })
     }
 
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.shared.settings
+    }
+
     /// Tokens admitted and not yet answered.
     #[must_use]
     pub fn load(&self) -> usize {

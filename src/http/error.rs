@@ -70,6 +70,31 @@ impl ApiError {
         )
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.body.code
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.body.message
+    }
+
+    pub(super) fn parameter(&self) -> Option<&str> {
+        self.body.param.as_deref()
+    }
+
+    /// The same error where another protocol calls the field at fault otherwise, and has many of them.
+    pub(super) fn at(mut self, place: String) -> Self {
+        if self.body.param.is_some() {
+            self.body.message = format!("{place}: {}", self.body.message);
+            self.body.param = Some(place);
+        }
+        self
+    }
+
     /// The error object alone, for its place among the verdicts of a request with many articles.
     pub(super) fn into_body(self) -> Body {
         self.body
@@ -131,6 +156,8 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }
+        // For protocols that tell it in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

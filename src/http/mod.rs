@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod compat;
 mod error;
 mod routes;
 
@@ -87,6 +88,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/topics", get(routes::topics))
         .route("/health/live", get(routes::live))
         .route("/health/ready", get(routes::ready))
+        .merge(compat::routes())
         .fallback(routes::unknown_route)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))

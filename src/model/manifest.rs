@@ -139,6 +139,14 @@ pub struct Platt {
     pub bias: f32,
 }
 
+impl Platt {
+    /// The calibrated logit.
+    #[must_use]
+    pub fn apply(self, logit: f32) -> f32 {
+        self.scale * logit + self.bias
+    }
+}
+
 impl Default for Platt {
     fn default() -> Self {
         Self { scale: 1.0, bias: 0.0 }

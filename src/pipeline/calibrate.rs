@@ -22,9 +22,7 @@ pub fn pool(pooling: WindowPooling, windows: impl Iterator<Item = (f32, usize)>)
 /// The probabilities of the labels from their (calibration, logit).
 #[must_use]
 pub fn topics(scores: Scores, labels: &[(Platt, f32)]) -> Vec<f32> {
-    let scaled = labels
-        .iter()
-        .map(|(calibration, logit)| calibration.scale * logit + calibration.bias);
+    let scaled = labels.iter().map(|(calibration, logit)| calibration.apply(*logit));
     match scores {
         Scores::Sigmoid => scaled.map(sigmoid).collect(),
         Scores::Softmax => softmax(scaled.collect()),
@@ -32,7 +30,8 @@ pub fn topics(scores: Scores, labels: &[(Platt, f32)]) -> Vec<f32> {
 }
 
 /// Without overflow: the largest becomes exp(0).
-fn softmax(mut values: Vec<f32>) -> Vec<f32> {
+#[must_use]
+pub fn softmax(mut values: Vec<f32>) -> Vec<f32> {
     let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     values.iter_mut().for_each(|value| *value = (*value - max).exp());
     let sum: f32 = values.iter().sum();
@@ -41,7 +40,8 @@ fn softmax(mut values: Vec<f32>) -> Vec<f32> {
 }
 
 /// Without overflow on either side.
-fn sigmoid(x: f32) -> f32 {
+#[must_use]
+pub fn sigmoid(x: f32) -> f32 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
     } else {

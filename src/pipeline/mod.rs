@@ -24,6 +24,7 @@ use crate::article::ModelRef;
 use crate::encoder::{EncoderError, Precision};
 use crate::model::{Logits, Manifest, Model, ModelError};
 
+pub use calibrate::{sigmoid, softmax};
 pub use prepare::{PrepareError, Prepared, Sequence};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
 pub use window::{sentence_starts, windows};

@@ -2,6 +2,7 @@ mod bundles;
 mod classifiers;
 mod cli;
 mod common;
+mod compat;
 mod encoder;
 mod http;
 mod hub;
