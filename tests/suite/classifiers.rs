@@ -81,14 +81,11 @@ fn every_architecture_agrees_with_transformers() {
             let verdict = pipeline.conclude(&prepared, &[reading]);
             let topics: Vec<Topic> = verdict.topics.expect("topics");
             for (index, label) in labels.iter().enumerate() {
-                let score = topics
-                    .iter()
-                    .find(|topic| topic.label == *label)
-                    .expect("the label")
-                    .score;
+                let topic = topics.iter().find(|topic| topic.label == *label).expect("the label");
                 for (kind, found, expected) in [
                     ("logit", logits[index], golden.logits[index]),
-                    ("score", score, golden.scores[index]),
+                    ("logit of the verdict", topic.logit, golden.logits[index]),
+                    ("score", topic.score, golden.scores[index]),
                 ] {
                     let difference = (found - expected).abs();
                     if difference > 1e-4 {
