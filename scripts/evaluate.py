@@ -2,15 +2,16 @@
 """Measure a served model on annotated articles: topics, stance, calibration; as JSON and as Markdown.
 
 The articles are posted to a running service (POST /v1/classify), so that what is measured is what answers: the
-compiled engine with its windows, int8 weights and thresholds. Each article is asked twice: without targets (topics
-and the stance of its main subject), and with its own targets plus one taken from an article that shares no topic with
-it, which should come out as `unrelated`.
+compiled engine with its windows, int8 weights and thresholds. Each article is asked thrice: without targets (topics
+and the stance of its main subject), with its own targets plus one taken from an article that shares no topic with
+it, which should come out as `unrelated`, and with its own targets beside a text that says nothing.
 
     tasnif serve &
     scripts/evaluate.py --url http://127.0.0.1:8080 ../shared/data/annotated.test.jsonl.xz --json report.json
 
 --torch runs the same figures on a bundle through torch, for use while no service is at hand; its report says so.
---held-out keeps only the articles of the tuning split, out of the file that was trained on.
+--held-out keeps only the articles of the tuning split, out of the file that was trained on and without the sources that
+--config excludes, and adds examples of errors: texts of a test file are not for reading.
 """
 
 from __future__ import annotations
@@ -19,64 +20,11 @@ import argparse
 import json
 import logging
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tasnif_train import data, evaluation
-from tasnif_train.data import STANCES
-from tasnif_train.evaluation import Answer, Request
-
-log = logging.getLogger("evaluate")
-
-
-def parse_verdict(verdict: dict[str, Any]) -> Answer:
-    """A verdict of the service; one with an `error` ends the evaluation, for its figures would lie."""
-    if "error" in verdict:
-        raise RuntimeError(f"article {verdict.get('id')}: {verdict['error']}")
-    topics = {t["label"]: (float(t["score"]), bool(t["assigned"])) for t in verdict["topics"]}
-    stance = [[float(entry["scores"][name]) for name in STANCES] for entry in verdict["stance"]]
-    return Answer(topics, stance)
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running tasnif."""
-
-    url: str
-    model: str | None = None
-    batch: int = 16
-    timeout: float = 300.0
-
-    def post(self, articles: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        body = json.dumps({"articles": articles}, ensure_ascii=False).encode()
-        request = urllib.request.Request(
-            self.url.rstrip("/") + "/v1/classify", body, {"content-type": "application/json"}, method="POST"
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                verdicts: list[dict[str, Any]] = json.load(response)["verdicts"]
-        except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{self.url} answered {error.code}: {error.read().decode()[:500]}") from error
-        return verdicts
-
-    def classify(self, requests: Sequence[Request]) -> list[Answer]:
-        answers: list[Answer] = []
-        for start in range(0, len(requests), self.batch):
-            articles = []
-            for request in requests[start : start + self.batch]:
-                article: dict[str, Any] = {"id": request.id, "text": request.text}
-                if request.targets:
-                    article["targets"] = list(request.targets)
-                if self.model:
-                    article["model"] = self.model
-                articles.append(article)
-            answers += [parse_verdict(verdict) for verdict in self.post(articles)]
-            log.info("%d of %d", len(answers), len(requests))
-        return answers
+from tasnif_train import bundle, calibration, data, evaluation, markdown
+from tasnif_train import config as configuration
+from tasnif_train.service import Service
 
 
 def torch_backend(folder: Path) -> evaluation.Backend:
@@ -93,7 +41,13 @@ def main() -> int:
     where.add_argument("--torch", type=Path, metavar="BUNDLE", help="a bundle, run in torch instead")
     parser.add_argument("--model", help="ask the service for this model")
     parser.add_argument("--held-out", action="store_true", help="only the tuning split of the file")
-    parser.add_argument("--holdout-percent", type=int, default=10)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/default.toml")
+    parser.add_argument(
+        "--bundle", type=Path, help="what is served: adds calibration before and after, languages of training"
+    )
+    parser.add_argument(
+        "--baselines", type=Path, metavar="TRAIN", help="fit target-only and text-only stance on this file"
+    )
     parser.add_argument("--languages", nargs="*", help="only these")
     parser.add_argument("--limit", type=int, help="only the first so many")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -101,23 +55,55 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    articles = [data.parse_annotated(row) for row in data.read_jsonl(args.file)]
-    if args.held_out:
-        _, articles = data.split(articles, args.holdout_percent)
+    config = configuration.load(args.config)
+
+    def split(file: Path) -> tuple[list[data.Article], list[data.Article]]:
+        return data.split(data.read_annotated(file, config.excluded_sources), config.holdout_percent)
+
+    articles = split(args.file)[1] if args.held_out else [data.parse_annotated(r) for r in data.read_jsonl(args.file)]
     if args.languages:
         articles = [a for a in articles if a.lang in args.languages]
     articles = articles[: args.limit]
-    backend = torch_backend(args.torch) if args.torch else Service(args.url, args.model)
+    folder = args.bundle or args.torch
+    manifest = bundle.read_manifest(folder) if folder else None
+    service = Service(args.url, args.model) if args.url else None
+    version = service.version() if service else ""
+    if manifest:
+        described = f"{manifest.name} {manifest.version}"
+        if version not in ("", described):
+            parser.error(f"{args.url} serves {version}, {folder} is {described}")
+        version = described
+    backend: evaluation.Backend = service or torch_backend(args.torch)
+    trained = {}
+    if args.baselines:
+        from tasnif_train import baselines
+
+        # First, for they may fail: a test file is to be looked at once.
+        trained = baselines.shortcuts(split(args.baselines)[0], articles)
     judged = evaluation.ask(backend, articles)
     labels = sorted({label for answer in judged.main for label in answer.topics})
-    engine = f"torch, bundle {args.torch.name}" if args.torch else "the tasnif service"
+    engine = "the tasnif service" if args.url else f"torch, bundle {args.torch.name}"
     name = args.file.name.split(".jsonl")[0] + (
         ", tuning split (which the calibration was fitted on)" if args.held_out else ""
     )
-    figures = {"engine": engine, "data": name, **evaluation.report(judged, labels)}
+    figures = {
+        "engine": engine,
+        "model": version,
+        "data": name,
+        **evaluation.report(
+            judged,
+            labels,
+            manifest.languages if manifest else (),
+            calibration.of_manifest(manifest, labels) if manifest else None,
+        ),
+    }
+    figures["shortcuts"] |= trained
+    if args.held_out:
+        figures["errors"] = evaluation.errors(judged, labels)
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    text = evaluation.markdown(figures, f"{name} ({engine})")
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(figures, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = markdown.evaluation(figures, f"{name} ({engine})")
     if args.markdown:
         args.markdown.write_text(text, encoding="utf-8")
     else:

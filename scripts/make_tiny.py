@@ -4,7 +4,8 @@
 - models/tiny: a complete bundle in the compact form (4-bit embeddings, int8 layers, an f16 position table), with a
   Unigram tokenizer of its own, three topics and a golden.jsonl. Its answers mean nothing.
 - tests/data/encoder/{bert,xlm_roberta}: random Hugging Face models in f32, and golden.safetensors with the hidden
-  states of the embeddings and of each layer for sequences of several lengths.
+  states of the embeddings and of each layer for sequences of several lengths, with and without branches.
+- tests/data/shared/golden.jsonl: what models/tiny answers under the template "shared", with the raw logits.
 - tests/data/tokenizer/golden.jsonl: texts that are hard to tokenize, with ids and character offsets from the
   tokenizers library, for models/tiny and, where it is there, models/default.
 
@@ -27,12 +28,17 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, PreTrainedModel, XLMRobertaConfig, XLMRobertaModel
 
 from tasnif_train import bundle, q4, tokenizer
+from tasnif_train.calibration import pool_stance, pool_topics
 from tasnif_train.config import SequenceConfig
+from tasnif_train.data import STANCES
+from tasnif_train.sequence import BOS, EOS
 from tasnif_train.shipped import Shipped, write_golden
 
 PIECES = 640
 LENGTHS = (1, 2, 3, 7, 16, 33, 40, 64)
 """Of the golden sequences; the last is the longest that the encoders take."""
+BRANCHED = ((1, (1,)), (16, (2, 15, 17, 1)), (33, (7, 7)), (40, (2, 24, 3)))
+"""Of the golden sequences with branches: the trunk's and the branches'. 40 + 24 positions are all that there are."""
 
 LABELS = (
     bundle.Label(
@@ -80,6 +86,12 @@ HARD_TEXTS = (
 )
 
 
+SHARED_ARTICLES = (
+    *GOLDEN_ARTICLES,
+    (GOLDEN_ARTICLES[0][0], ("الأمن السيبراني", "the decision", "国家队", "وزارة الخارجية", "oil")),
+)
+
+
 def random_like(shape: tuple[int, ...], std: float, rng: np.random.Generator) -> np.ndarray:
     return (rng.standard_normal(shape) * std).astype(np.float32)
 
@@ -99,6 +111,61 @@ def randomise(model: PreTrainedModel, rng: np.random.Generator) -> dict[str, np.
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(tensors[name]))
     return tensors
+
+
+def branched_states(
+    model: torch.nn.Module, trunk: list[int], branches: list[list[int]], first_position: int = 0
+) -> list[torch.Tensor]:
+    """Hidden states of each layer for a trunk and its branches, one behind the other, by an explicit mask.
+
+    The trunk is seen by all, a branch by itself; positions of every branch go on where the trunk ends.
+    """
+    parts = [trunk, *branches]
+    part = torch.tensor([i for i, ids in enumerate(parts) for _ in ids])
+    visible = (part[None, :] == 0) | (part[None, :] == part[:, None])
+    mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
+    starts = [0, *(len(trunk) for _ in branches)]
+    positions = [first_position + start + i for start, ids in zip(starts, parts, strict=True) for i in range(len(ids))]
+    with torch.inference_mode():
+        output = model(
+            input_ids=torch.tensor([[i for ids in parts for i in ids]]),
+            attention_mask=mask[None, None],
+            position_ids=torch.tensor([positions]),
+            output_hidden_states=True,
+        )
+    return [state[0] for state in output.hidden_states]
+
+
+def rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in values]
+
+
+def make_shared_golden(path: Path, shipped: Shipped) -> None:
+    """golden.jsonl of the bundle under the template "shared", and beside each answer its raw logits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = shipped.model
+    lines = []
+    for text, targets in SHARED_ARTICLES:
+        window, *named = (e.ids for e in shipped.tokenizer.encode_batch([text, *targets], add_special_tokens=False))
+        head = [BOS, *shipped.layout.prefix]
+        trunk = [*head, *window, EOS]
+        branches = [[EOS, *target, EOS] for target in named or [[]]]
+        states = branched_states(model.trunk, trunk, branches)[-1]
+        pooled = states[len(head) : len(trunk) - 1].mean(0)
+        behind = states[len(trunk) :].split([len(branch) for branch in branches])
+        with torch.inference_mode():
+            topics = model.topics(pooled).numpy()
+            stance = [model.stance(torch.cat([branch.mean(0), pooled])).numpy() for branch in behind]
+        scores = shipped.topics.apply(pool_topics(topics[None]))
+        pairs = [pool_stance(row[None], np.array([len(window)]), shipped.stance) for row in stance]
+        line = {
+            "article": {"text": text, "targets": list(targets)} if targets else {"text": text},
+            "topics": dict(zip((label.id for label in shipped.manifest.labels), rounded(scores), strict=True)),
+            "stance": [dict(zip(STANCES, rounded(row), strict=True)) for row in pairs],
+            "logits": {"topics": rounded(topics), "stance": [rounded(row) for row in stance]},
+        }
+        lines.append(json.dumps(line, ensure_ascii=False))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def make_bundle(folder: Path) -> None:
@@ -200,6 +267,13 @@ def make_encoder(folder: Path, kind: str) -> None:
         golden[f"seq{i}.input_ids"] = ids[0].astype(np.int64)
         for layer, state in enumerate(states):
             golden[f"seq{i}.hidden.{layer}"] = state[0].numpy().copy()
+    for i, (length, branches) in enumerate(BRANCHED):
+        trunk, *rest = (rng.integers(4, common["vocab_size"], n).tolist() for n in (length, *branches))
+        states = branched_states(model, trunk, rest, first_position=0 if kind == "bert" else 2)
+        for j, ids in enumerate([trunk, *rest]):
+            golden[f"branched{i}.input_ids.{j}"] = np.array(ids, dtype=np.int64)
+        for layer, state in enumerate(states):
+            golden[f"branched{i}.hidden.{layer}"] = state.numpy().copy()
     bundle.write_tensors(folder / "golden.safetensors", golden)
 
 
@@ -226,6 +300,7 @@ def main() -> int:
     torch.manual_seed(0)
     tiny, default = args.root / "models/tiny", args.root / "models/default"
     make_bundle(tiny)
+    make_shared_golden(args.root / "tests/data/shared/golden.jsonl", Shipped.load(tiny))
     for kind in ("bert", "xlm_roberta"):
         make_encoder(args.root / "tests/data/encoder" / kind, kind)
     make_tokenizer_golden(args.root / "tests/data/tokenizer/golden.jsonl", {"tiny": tiny, "default": default})

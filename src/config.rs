@@ -1,5 +1,7 @@
 //! Every flag and every environment variable: nothing else reads either.
 
+mod score;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,9 +15,21 @@ use crate::encoder::Precision;
 use crate::http::{Key, Limits};
 use crate::hub;
 
+pub use score::ScoreArgs;
+
+/// Version, commit and features; build.rs finds the latter two.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("TASNIF_COMMIT"),
+    ", features: ",
+    env!("TASNIF_FEATURES"),
+    ")"
+);
+
 /// Topics and stance of news articles in any language, with calibrated confidence, on a plain CPU.
 #[derive(Debug, Parser)]
-#[command(name = "tasnif", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "tasnif", version = VERSION, propagate_version = true, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -43,9 +57,14 @@ pub enum Command {
     /// Say what one article is about and where it stands.
     #[command(after_help = CLASSIFY_EXAMPLES)]
     Classify(ClassifyArgs),
+    /// Score an archive: JSONL, CSV or Parquet in and out, with progress, in little memory, and on after a crash.
+    #[command(after_help = score::HELP)]
+    Score(ScoreArgs),
     /// List, inspect, verify and fetch models.
     #[command(after_help = MODELS_EXAMPLES)]
     Models(ModelsArgs),
+    /// Ask a running service whether it is ready: for health checks where there is no curl.
+    Health(HealthArgs),
     /// Measure throughput, latency and memory on articles of your own.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
@@ -186,13 +205,8 @@ pub struct ServeArgs {
     #[arg(long, env = "TASNIF_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     admin_key: Option<String>,
 
-    /// The address to listen on; 0.0.0.0 for all.
-    #[arg(long, env = "TASNIF_HOST", default_value = "127.0.0.1")]
-    pub host: IpAddr,
-
-    /// 0 for any free one; the log tells which.
-    #[arg(long, env = "TASNIF_PORT", default_value_t = 8080)]
-    pub port: u16,
+    #[command(flatten)]
+    pub address: AddressArgs,
 
     /// The largest request body.
     #[arg(long, env = "TASNIF_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 2 << 20)]
@@ -226,6 +240,24 @@ impl ServeArgs {
     pub fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)
     }
+}
+
+/// Where the service listens.
+#[derive(Debug, Args)]
+pub struct AddressArgs {
+    /// The address that the service listens on; 0.0.0.0 for all.
+    #[arg(long, env = "TASNIF_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+
+    /// Its port; 0 for any free one, and the log tells which.
+    #[arg(long, env = "TASNIF_PORT", default_value_t = 8080)]
+    pub port: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    #[command(flatten)]
+    pub address: AddressArgs,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,8 @@
 //!
 //! - [`article`]: [`article::Article`] in, [`article::Verdict`] out; the same in HTTP, on the command line and in files.
 //! - [`http`]: routes, limits, and every error as one JSON shape.
-//! - [`commands`]: `serve`, `classify`, `bench`, `models`.
+//! - [`commands`]: `serve`, `classify`, `score`, `bench`, `models`, `health`.
+//! - [`score`]: files in, files out, in order, in bounded memory, and on after a crash.
 //! - [`hub`]: models from the Hugging Face hub into the models folder.
 //! - [`registry`]: the models that are served, by name, version and alias; swapped without a failed request.
 //! - [`batcher`]: a queue bounded in tokens; sequences of many articles become batches on the model's threads.
@@ -37,5 +38,6 @@ pub mod kernels;
 pub mod model;
 pub mod pipeline;
 pub mod registry;
+pub mod score;
 pub mod telemetry;
 pub mod weights;

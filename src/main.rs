@@ -8,7 +8,7 @@ use tasnif::{commands, telemetry};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word of a program that failed")]
             {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let default = match cli.command {
         Command::Serve(_) => "info",
         _ => "warn",
@@ -28,7 +28,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(args) => commands::serve(&args),
         Command::Classify(args) => commands::classify(&args),
+        Command::Score(args) => return commands::score(&args),
         Command::Models(args) => commands::models(&args),
+        Command::Health(args) => commands::health(&args),
         Command::Bench(args) => commands::bench(&args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

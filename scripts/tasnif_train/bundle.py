@@ -138,7 +138,7 @@ def to_toml(manifest: Manifest, files: Mapping[str, str]) -> str:
         lines.append(f"{key} = {_text(getattr(manifest, key))}")
     lines += [
         f"languages = {_texts(manifest.languages)}",
-        *("", "[input]", 'template = "pair"', f"prefix = {_text(sequence.prefix)}"),
+        *("", "[input]", f"template = {_text(sequence.template)}", f"prefix = {_text(sequence.prefix)}"),
         *("", "[windows]", f"tokens = {sequence.tokens}", f"overlap = {sequence.overlap}"),
         f"target_tokens = {sequence.target_tokens}",
         *("", "[topics]", 'windows = "max"'),
@@ -184,7 +184,11 @@ def from_toml(text: str) -> Manifest:
         languages=tuple(table["languages"]),
         labels=labels,
         sequence=SequenceConfig(
-            table["input"]["prefix"], windows["tokens"], windows["target_tokens"], windows["overlap"]
+            table["input"]["prefix"],
+            windows["tokens"],
+            windows["target_tokens"],
+            windows["overlap"],
+            table["input"]["template"],
         ),
         temperature=stance["temperature"],
         stance_bias=tuple(stance["bias"]),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tasnif_train.bundle import Manifest
 
 F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -32,6 +35,11 @@ class StanceCalibration:
     def apply(self, logits: F64) -> F64:
         return softmax(logits / self.temperature + np.asarray(self.bias))
 
+    def invert(self, scores: F64) -> F64:
+        """The logits, up to a constant, of calibrated scores (exact for a text of one window)."""
+        logits = np.log(np.clip(scores, 1e-9, None)) - np.asarray(self.bias)
+        return np.asarray(logits * self.temperature, dtype=np.float64)
+
 
 @dataclass(frozen=True)
 class TopicCalibration:
@@ -43,6 +51,20 @@ class TopicCalibration:
 
     def apply(self, logits: F64) -> F64:
         return sigmoid(logits * self.scale + self.bias)
+
+    def invert(self, scores: F64) -> F64:
+        """The logits of calibrated scores."""
+        clipped = np.clip(scores, 1e-9, 1 - 1e-7)
+        return np.asarray((np.log(clipped / (1 - clipped)) - self.bias) / self.scale, dtype=np.float64)
+
+
+def of_manifest(manifest: Manifest, order: Sequence[str] | None = None) -> tuple[TopicCalibration, StanceCalibration]:
+    """What a bundle carries; labels in their own order, or in `order`."""
+    labels = sorted(manifest.labels, key=lambda label: order.index(label.id)) if order else manifest.labels
+    topics = TopicCalibration(
+        *(np.array([getattr(label, key) for label in labels]) for key in ("scale", "bias", "threshold"))
+    )
+    return topics, StanceCalibration(manifest.temperature, manifest.stance_bias)
 
 
 def pool_topics(windows: F64) -> F64:

@@ -40,12 +40,12 @@ class SequenceConfig:
     tokens: int = 256
     target_tokens: int = 64
     overlap: int = 32
-    layout: str = "pair"
-    """`pair` or `shared`; see tasnif_train/sequence.py."""
+    template: str = "pair"
+    """The layout, `pair` or `shared`; see tasnif_train/sequence.py."""
 
     def __post_init__(self) -> None:
-        if self.layout not in ("pair", "shared"):
-            raise ValueError(f"layout {self.layout!r}: pair or shared")
+        if self.template not in ("pair", "shared"):
+            raise ValueError(f"template {self.template!r}: pair or shared")
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,14 @@ def parse(table: dict[str, Any]) -> Config:
         "sequence": SequenceConfig(**table.pop("sequence", {})),
         "sampling": Sampling(**table.pop("sampling", {})),
         "optim": Optim(**table.pop("optim", {})),
-        "extra": tuple(
-            Extra(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
-            for entry in table.pop("extra", [])
-        ),
+        "extra": tuple(parse_extra(entry) for entry in table.pop("extra", [])),
     }
     return Config(**table, **nested)
+
+
+def parse_extra(entry: dict[str, Any]) -> Extra:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Extra(**fields)
 
 
 def load(path: Path) -> Config:

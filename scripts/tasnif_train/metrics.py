@@ -32,15 +32,36 @@ def average_precision(truth: Bool, scores: F64) -> float:
     return float(precision[hits].mean())
 
 
+def reliability(confidence: F64, correct: Bool, bins: int = 15) -> list[tuple[int, float, float]]:
+    """Of each bin of equal width that holds something: how many, their mean confidence, the share that is correct."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    inside = [index == b for b in range(bins)]
+    return [(int(m.sum()), float(confidence[m].mean()), float(correct[m].mean())) for m in inside if m.any()]
+
+
 def ece(confidence: F64, correct: Bool, bins: int = 15) -> float:
     """Expected calibration error over bins of equal width."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    total = 0.0
-    for b in range(bins):
-        inside = index == b
-        if inside.any():
-            total += abs(confidence[inside].mean() - correct[inside].mean()) * inside.sum()
-    return float(total / max(len(confidence), 1))
+    binned = reliability(confidence, correct, bins)
+    return sum(n * abs(mean - share) for n, mean, share in binned) / max(len(confidence), 1)
+
+
+def precision_recall(truth: Bool, scores: F64, points: int = 100) -> list[tuple[float, float]]:
+    """(recall, precision) at up to so many ranks, evenly spaced in recall; empty without positives."""
+    if not truth.any():
+        return []
+    hits = truth[np.argsort(-scores, kind="stable")]
+    ranks = np.flatnonzero(hits)
+    chosen = np.unique(np.linspace(0, len(ranks) - 1, points).round().astype(int))
+    return [((k + 1) / len(ranks), (k + 1) / (int(ranks[k]) + 1)) for k in chosen.tolist()]
+
+
+def topic_confusion(truth: Bool, assigned: Bool) -> Int:
+    """[labels, labels]: articles to which the column's label was assigned, though it is wrong, in place of the row's,
+    which is right and was missed. On the diagonal, the articles that got the label that they should."""
+    missed, wrong = truth & ~assigned, ~truth & assigned
+    confusion = missed.astype(np.int64).T @ wrong.astype(np.int64)
+    np.fill_diagonal(confusion, (truth & assigned).sum(axis=0))
+    return np.asarray(confusion, dtype=np.int64)
 
 
 def topic_metrics(truth: Bool, scores: F64, assigned: Bool, labels: Sequence[str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Windowed:
 
 def layout_of(tokenizer: Tokenizer, config: SequenceConfig) -> Layout:
     prefix = tokenizer.encode(config.prefix, add_special_tokens=False).ids
-    return Layout(config.tokens, config.target_tokens, tuple(prefix), config.overlap, config.layout == "shared")
+    return Layout(config.tokens, config.target_tokens, tuple(prefix), config.overlap, config.template == "shared")
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

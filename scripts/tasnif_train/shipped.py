@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel
 
 from tasnif_train import bundle
-from tasnif_train.calibration import StanceCalibration, TopicCalibration, pool_stance, pool_topics
+from tasnif_train.calibration import StanceCalibration, TopicCalibration, of_manifest, pool_stance, pool_topics
 from tasnif_train.data import STANCES
 from tasnif_train.evaluation import Answer, Request
 from tasnif_train.model import Classifier
@@ -52,14 +51,8 @@ class Shipped:
         """`manifest` stands in for tasnif.toml while a bundle is being written."""
         manifest = manifest or bundle.read_manifest(folder)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        topics = TopicCalibration(
-            np.array([label.scale for label in manifest.labels]),
-            np.array([label.bias for label in manifest.labels]),
-            np.array([label.threshold for label in manifest.labels]),
-        )
-        stance = StanceCalibration(manifest.temperature, manifest.stance_bias)
         layout = layout_of(tokenizer, manifest.sequence)
-        return Shipped(load_model(folder), tokenizer, manifest, layout, topics, stance)
+        return Shipped(load_model(folder), tokenizer, manifest, layout, *of_manifest(manifest))
 
     def classify(self, requests: Sequence[Request]) -> list[Answer]:
         """Calibrated answers, as the service gives them."""

@@ -19,8 +19,8 @@ import numpy as np
 
 from tasnif_train.bundle import FORMAT, UNHASHED, Label, Source
 from tasnif_train.calibration import TopicCalibration
-from tasnif_train.evaluation import table
 from tasnif_train.fitting import Decision
+from tasnif_train.markdown import table
 
 GOLDEN = 3
 """How many texts the self-test has: each costs a pass of the encoder at every load."""

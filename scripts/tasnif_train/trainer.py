@@ -180,6 +180,7 @@ class Trainer:
         last_saved = last = time.monotonic()
         next_evaluation = (math.floor(self.done() * evaluations) + 1) / evaluations
         topic_mean = stance_mean = 0.0
+        since = progress.step
         for batch in self.stream():
             if self.done() >= 1.0:
                 break
@@ -195,7 +196,7 @@ class Trainer:
             now = time.monotonic()
             progress.seconds += now - last
             last = now
-            keep = min(0.98, 1 - 1 / progress.step)
+            keep = min(0.98, 1 - 1 / (progress.step - since))
             topic_mean = keep * topic_mean + (1 - keep) * topic_loss
             stance_mean = keep * stance_mean + (1 - keep) * stance_loss
             if progress.step % 10 == 0:

@@ -36,3 +36,17 @@ def test_a_pair_called_unrelated_counts_against_its_stance() -> None:
     assert report["macro_f1_3"] == pytest.approx(2 / 3)
     assert report["f1"]["unrelated"] == pytest.approx(2 / 3)
     assert report["confusion"][2] == [0, 0, 0, 1]
+
+
+def test_precision_over_recall_begins_at_the_first_positive() -> None:
+    truth = np.array([False, True, True, False])
+    assert metrics.precision_recall(truth, np.array([0.9, 0.8, 0.7, 0.1])) == [(0.5, 0.5), (1.0, 2 / 3)]
+    assert len(metrics.precision_recall(np.ones(500, bool), np.linspace(1, 0, 500), points=50)) == 50
+    assert metrics.precision_recall(np.zeros(2, bool), np.zeros(2)) == []
+
+
+def test_confusion_of_topics_counts_what_stands_in_anothers_place() -> None:
+    truth = np.array([[True, False, False], [True, True, False], [False, True, False]])
+    assigned = np.array([[False, True, True], [True, True, True], [False, True, False]])
+    # The third label is wrong beside two that are right in the second row: it took nobody's place there.
+    assert metrics.topic_confusion(truth, assigned).tolist() == [[1, 1, 1], [0, 2, 0], [0, 0, 0]]

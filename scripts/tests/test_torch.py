@@ -19,8 +19,11 @@ import card  # noqa: E402
 import evaluate  # noqa: E402
 import export  # noqa: E402
 import train  # noqa: E402
+import windows  # noqa: E402
+from tasnif_train.calibration import TopicCalibration  # noqa: E402
 from tasnif_train.evaluation import Request  # noqa: E402
 from tasnif_train.model import collate  # noqa: E402
+from tasnif_train.predict import Windowed  # noqa: E402
 from tasnif_train.sequence import assemble  # noqa: E402
 from tasnif_train.shipped import Shipped  # noqa: E402
 
@@ -138,3 +141,25 @@ def test_from_data_to_a_calibrated_bundle(tmp_path: Path) -> None:
     text = (out / "README.md").read_text(encoding="utf-8")
     assert "| made | mit |" in (out / "LICENSES.md").read_text(encoding="utf-8")
     assert "torch" in text
+
+
+def test_poolings_of_windows_agree_on_one_and_part_on_several() -> None:
+    calibration = TopicCalibration(np.array([1.0, 2.0]), np.array([0.0, -0.5]))
+    scored = windows.poolings(calibration)
+    one = Windowed(np.array([[0.3, -1.0]]), np.zeros((1, 4)), np.array([50]))
+    for name, pool in scored.items():
+        assert pool(one) == pytest.approx(calibration.apply(one.topics[0])), name
+    two = Windowed(np.array([[2.0, -1.0], [-2.0, -1.0]]), np.zeros((2, 4)), np.array([30, 10]))
+    by_name = {name: float(pool(two)[0]) for name, pool in scored.items()}
+    assert by_name["mean logit"] == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert by_name["noisy-or"] == pytest.approx(1 - (1 - 1 / (1 + np.exp(-2.0))) * (1 - 1 / (1 + np.exp(2.0))))
+    assert by_name["mean logit"] < by_name["log-mean-exp"] < by_name["largest logit"] < by_name["log-sum-exp"]
+
+
+def test_poolings_are_compared_on_joined_articles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_data(tmp_path / "data")
+    common = ("--config", tmp_path / "data/tiny.toml", "--data", tmp_path / "data", "--json", tmp_path / "w.json")
+    run(windows, "--bundle", TINY, *common, "--mixtures", 2, "--positions", 0)
+    compared = json.loads((tmp_path / "w.json").read_text())
+    assert set(compared) >= {"tuning split", "two topics in ten texts"}
+    assert "| two topics in ten texts | 2 | noisy-or |" in capsys.readouterr().out

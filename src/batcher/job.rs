@@ -54,7 +54,7 @@ impl Unit {
     }
 
     pub(super) fn tokens(&self) -> usize {
-        self.sequence().ids.len()
+        self.sequence().rows()
     }
 }
 

@@ -219,7 +219,7 @@ impl Shared {
             return;
         };
         let sequences: Vec<&Sequence> = batch.iter().map(Unit::sequence).collect();
-        let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        let tokens: usize = sequences.iter().map(|sequence| sequence.rows()).sum();
         let begun = Instant::now();
         // A panic is a bug of ours, but one article's bug must not take the thread from all others.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.read(&sequences)));

@@ -2,7 +2,9 @@
 
 mod bench;
 mod classify;
+mod health;
 mod models;
+mod score;
 mod serve;
 mod table;
 
@@ -15,7 +17,9 @@ use crate::pipeline::Pipeline;
 
 pub use bench::bench;
 pub use classify::classify;
+pub use health::health;
 pub use models::models;
+pub use score::score;
 pub use serve::serve;
 
 /// One model and the threads for it, for the commands that need no registry.

@@ -26,12 +26,14 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let listener = TcpListener::bind((args.host, args.port)).await.with_context(|| {
-        format!(
-            "can't listen on {}:{}; choose another with --port",
-            args.host, args.port
-        )
-    })?;
+    let listener = TcpListener::bind((args.address.host, args.address.port))
+        .await
+        .with_context(|| {
+            format!(
+                "can't listen on {}:{}; choose another with --port",
+                args.address.host, args.address.port
+            )
+        })?;
     let address = listener.local_addr()?;
     tracing::info!("listening on http://{address}");
 

@@ -9,7 +9,8 @@ use candle_nn::{LayerNorm, Linear};
 
 use super::embeddings::Embeddings;
 use super::names::Names;
-use super::{BertConfig, Encoder, EncoderError};
+use super::{BertConfig, Encoder, EncoderError, Ids};
+use crate::kernels::Lengths;
 use crate::weights::{Weights, WeightsError};
 
 /// An encoder with its weights.
@@ -50,7 +51,7 @@ impl Bert {
     }
 
     /// Word, position and type embeddings, normalised: what the first layer reads.
-    pub fn embed(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
+    pub fn embed(&self, sequences: &[Ids<'_>]) -> Result<Tensor, EncoderError> {
         let hidden = self.config.hidden_size;
         let rows = self.embeddings.sum(sequences)?;
         let rows = Tensor::from_vec(rows, ((), hidden), &Device::Cpu)?;
@@ -67,8 +68,12 @@ impl Encoder for Bert {
         self.config.max_tokens()
     }
 
-    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
-        let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
+    fn takes_branches(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, sequences: &[Ids<'_>]) -> Result<Tensor, EncoderError> {
+        let lengths: Vec<Lengths> = sequences.iter().map(Ids::lengths).collect();
         let mut states = self.embed(sequences)?;
         for layer in &self.layers {
             states = layer.forward(&states, &lengths)?;
@@ -119,32 +124,42 @@ impl Layer {
         })
     }
 
-    /// `states` is `[tokens, hidden]`; `lengths` says how many of its rows belong to each sequence.
-    pub fn forward(&self, states: &Tensor, lengths: &[usize]) -> Result<Tensor, EncoderError> {
-        let attended = self.attention_output.forward(&self.attention(states, lengths)?)?;
+    /// `states` is `[tokens, hidden]`; `sequences` says how its rows make sequences.
+    pub fn forward(&self, states: &Tensor, sequences: &[Lengths]) -> Result<Tensor, EncoderError> {
+        let attended = self.attention_output.forward(&self.attention(states, sequences)?)?;
         let states = self.attention_norm.forward(&(attended + states)?)?;
         let wide = self.intermediate.forward(&states)?.gelu_erf()?;
         let narrow = self.output.forward(&wide)?;
         Ok(self.output_norm.forward(&(narrow + states)?)?)
     }
 
-    fn attention(&self, states: &Tensor, lengths: &[usize]) -> Result<Tensor, candle_core::Error> {
+    fn attention(&self, states: &Tensor, sequences: &[Lengths]) -> Result<Tensor, candle_core::Error> {
         let (tokens, hidden) = states.dims2()?;
         let head = hidden / self.heads;
         let projected = self
             .query_key_value
             .forward(states)?
             .reshape((tokens, 3, self.heads, head))?;
-        let mut contexts = Vec::with_capacity(lengths.len());
+        let mut contexts = Vec::with_capacity(sequences.len());
         let mut first = 0;
-        for &length in lengths {
+        for sequence in sequences {
             // [3, heads, length, head]
-            let own = projected.narrow(0, first, length)?.permute((1, 2, 0, 3))?;
+            let own = projected.narrow(0, first, sequence.total())?.permute((1, 2, 0, 3))?;
             let (query, key, value) = (own.get(0)?, own.get(1)?, own.get(2)?);
-            let scores = query.matmul(&key.t()?)?;
-            let context = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&value)?;
-            contexts.push(context.transpose(0, 1)?.reshape((length, hidden))?);
-            first += length;
+            for (trunk, rows) in sequence.parts() {
+                let query = query.narrow(1, rows.start, rows.len())?;
+                let seen = |all: &Tensor| {
+                    let own = all.narrow(1, rows.start, rows.len())?;
+                    match trunk {
+                        0 => Ok(own),
+                        _ => Tensor::cat(&[all.narrow(1, 0, trunk)?, own], 1),
+                    }
+                };
+                let scores = query.matmul(&seen(&key)?.t()?)?;
+                let context = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&seen(&value)?)?;
+                contexts.push(context.transpose(0, 1)?.reshape((rows.len(), hidden))?);
+            }
+            first += sequence.total();
         }
         Tensor::cat(&contexts, 0)
     }

@@ -1,7 +1,7 @@
 //! What the first layer reads, before its norm: a row per token, the sum of the embeddings of word, position and type.
 
 use super::names::Names;
-use super::{BertConfig, EncoderError};
+use super::{BertConfig, EncoderError, Ids};
 use crate::weights::{Rows, Weights};
 
 /// The tables of a BERT-like encoder.
@@ -38,16 +38,17 @@ impl Embeddings {
     }
 
     /// The rows of all sequences, one behind the other.
-    pub(super) fn sum(&self, sequences: &[&[u32]]) -> Result<Vec<f32>, EncoderError> {
-        let tokens: usize = sequences.iter().map(|ids| ids.len()).sum();
+    pub(super) fn sum(&self, sequences: &[Ids<'_>]) -> Result<Vec<f32>, EncoderError> {
+        let parts = || sequences.iter().flat_map(|sequence| sequence.parts());
+        let tokens: usize = parts().map(|(_, ids)| ids.len()).sum();
         let mut rows = Vec::with_capacity(tokens * self.hidden);
-        for ids in sequences {
-            let max = self.max_tokens;
-            if ids.len() > max {
-                return Err(EncoderError::TooLong { length: ids.len(), max });
+        for (position, ids) in parts() {
+            let (length, max) = (position + ids.len(), self.max_tokens);
+            if length > max {
+                return Err(EncoderError::TooLong { length, max });
             }
             let first = rows.len();
-            for &id in *ids {
+            for &id in ids {
                 if !self.words.extend(id as usize, &mut rows) {
                     let rows = self.words.len();
                     return Err(EncoderError::TokenId { id, rows });
@@ -55,7 +56,7 @@ impl Embeddings {
             }
             let words = rows.iter_mut().skip(first);
             words
-                .zip(&self.positions)
+                .zip(self.positions.iter().skip(position * self.hidden))
                 .for_each(|(word, position)| *word += position);
         }
         Ok(rows)

@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 
 use super::embeddings::Embeddings;
 use super::names::Names;
-use super::{BertConfig, Encoder, EncoderError};
-use crate::kernels::{Int8Layer, Int8Linear, Isa, LayerNorm, LayerParts, Workspace};
+use super::{BertConfig, Encoder, EncoderError, Ids};
+use crate::kernels::{Int8Layer, Int8Linear, Isa, LayerNorm, LayerParts, Lengths, Workspace};
 use crate::weights::{Int8Rows, Weights, WeightsError};
 
 /// An int8 encoder with its packed weights.
@@ -33,7 +33,7 @@ impl Int8Bert {
         let norm = layer_norm(weights, "embeddings.LayerNorm", &config, isa)?;
         let names = Names::of(&config.model_type);
         let mut workspace = Workspace::new(isa);
-        let mut probe = embeddings.sum(&[&probe(&config)])?;
+        let mut probe = embeddings.sum(&[Ids::from(probe(&config).as_slice())])?;
         norm.apply(&mut probe);
         let layers = (0..config.num_hidden_layers)
             .map(|index| {
@@ -64,8 +64,12 @@ impl Encoder for Int8Bert {
         self.config.max_tokens()
     }
 
-    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
-        let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
+    fn takes_branches(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, sequences: &[Ids<'_>]) -> Result<Tensor, EncoderError> {
+        let lengths: Vec<Lengths> = sequences.iter().map(Ids::lengths).collect();
         let mut states = self.embeddings.sum(sequences)?;
         self.norm.apply(&mut states);
 

@@ -4,6 +4,8 @@
 //! The linear layers, LayerNorm and GELU see one long matrix; attention runs within each sequence. So a sequence is computed
 //! the same way alone and in any company, and nothing is ever computed for a padding token. Every other architecture is
 //! candle-transformers', one sequence at a time, for the same reason ([`stock`]).
+//!
+//! A sequence may have branches ([`Ids`]), which read it without being read: a text is encoded once, whatever is asked of it.
 
 mod bert;
 mod config;
@@ -21,7 +23,7 @@ pub use bert::{Bert, Layer};
 pub use config::{BertConfig, ConfigError, model_type};
 pub use int8::Int8Bert;
 
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Lengths};
 use crate::weights::{Weights, WeightsError};
 
 /// Why an encoder can't be built or can't run.
@@ -35,8 +37,45 @@ pub enum EncoderError {
     TooLong { length: usize, max: usize },
     #[error("token id {id} lies outside of the embedding table of {rows} rows; tokenizer.json doesn't fit the weights")]
     TokenId { id: u32, rows: usize },
+    #[error("{0} takes no branches")]
+    Branches(String),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+/// The token ids of a sequence: a trunk, whose tokens attend to the trunk alone, and branches behind it, whose tokens attend
+/// to the trunk and to their own branch. The positions of every branch go on where the trunk ends.
+///
+/// So the trunk's states are the same whatever branches there are, and a branch's whatever other ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids<'a> {
+    pub trunk: &'a [u32],
+    pub branches: &'a [Vec<u32>],
+}
+
+impl<'a> Ids<'a> {
+    /// Trunk and branches in the order of their rows, each with the position of its first token.
+    fn parts(self) -> impl Iterator<Item = (usize, &'a [u32])> {
+        let position = self.trunk.len();
+        let branches = self.branches.iter().map(move |branch| (position, branch.as_slice()));
+        std::iter::once((0, self.trunk)).chain(branches)
+    }
+
+    /// How its rows lie.
+    #[must_use]
+    pub fn lengths(&self) -> Lengths {
+        Lengths {
+            trunk: self.trunk.len(),
+            branches: self.branches.iter().map(Vec::len).collect(),
+        }
+    }
+}
+
+/// A sequence without branches.
+impl<'a> From<&'a [u32]> for Ids<'a> {
+    fn from(trunk: &'a [u32]) -> Self {
+        Self { trunk, branches: &[] }
+    }
 }
 
 /// What all architectures have in common.
@@ -44,14 +83,18 @@ pub trait Encoder: Debug + Send + Sync {
     /// The size of a hidden state.
     fn hidden_size(&self) -> usize;
 
-    /// The longest sequence.
+    /// The longest sequence: a trunk with any one of its branches.
     fn max_tokens(&self) -> usize;
 
-    /// Hidden states of the last layer, `[tokens of all sequences, hidden]`, sequence behind sequence.
+    /// Whether sequences may have branches.
+    fn takes_branches(&self) -> bool;
+
+    /// Hidden states of the last layer, `[tokens of all sequences, hidden]`, sequence behind sequence, branches behind their
+    /// trunk.
     ///
     /// # Errors
-    /// A sequence longer than the positions, a token id outside of the table.
-    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError>;
+    /// A sequence longer than the positions, a token id outside of the table, branches where none are taken.
+    fn encode(&self, sequences: &[Ids<'_>]) -> Result<Tensor, EncoderError>;
 }
 
 /// In what numbers an encoder of the BERT family computes. The other architectures know f32 alone.

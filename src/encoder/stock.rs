@@ -11,7 +11,7 @@ use candle_transformers::models::{debertav2, modernbert};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConfigError, Encoder, EncoderError};
+use super::{ConfigError, Encoder, EncoderError, Ids};
 use crate::weights::{Weights, var_builder};
 
 /// One of candle's encoders.
@@ -102,10 +102,18 @@ impl Encoder for Stock {
         self.dimensions.max_position_embeddings
     }
 
-    fn encode(&self, sequences: &[&[u32]]) -> Result<Tensor, EncoderError> {
+    /// candle's attention masks keys for all queries alike.
+    fn takes_branches(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, sequences: &[Ids<'_>]) -> Result<Tensor, EncoderError> {
+        if sequences.iter().any(|ids| !ids.branches.is_empty()) {
+            return Err(EncoderError::Branches(self.name.clone()));
+        }
         let states: Vec<Tensor> = sequences
             .iter()
-            .map(|ids| self.encode_one(ids))
+            .map(|ids| self.encode_one(ids.trunk))
             .collect::<Result<_, _>>()?;
         Ok(Tensor::cat(&states, 0)?)
     }

@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod compat;
 mod error;
+mod page;
 mod routes;
 
 use std::sync::Arc;
@@ -71,7 +72,7 @@ impl Service {
     }
 }
 
-/// All routes. Whatever is asked, the answer is JSON.
+/// All routes. Whatever is asked but the page at `/`, the answer is JSON.
 pub fn router(service: Arc<Service>) -> Router {
     let admin = Router::new()
         .route("/models/{name}", post(admin::load).merge(delete(admin::unload)))
@@ -89,6 +90,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/health/live", get(routes::live))
         .route("/health/ready", get(routes::ready))
         .merge(compat::routes())
+        .merge(page::routes())
         .fallback(routes::unknown_route)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))

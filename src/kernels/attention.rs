@@ -1,14 +1,18 @@
-//! Self-attention of one head over whole windows, without padding and without a mask.
+//! Self-attention of one head over whole sequences, without padding and without a mask.
 //!
-//! The keys of a window are transposed into panels of 16; then both products, queries with keys and weights with values,
+//! The keys of a trunk are transposed into panels of 16; then both products, queries with keys and weights with values,
 //! are the same loop: a few rows times 16 columns. The scores of [`QUERY_BLOCK`] queries against all keys stay in cache
 //! (24 rows x 256 keys are 24 KiB), become weights there and meet the values; memory grows with the length of the
-//! window, not with its square.
+//! sequence, not with its square.
+//!
+//! A branch finds the trunk's panels where they are and puts its own keys behind them, over those of the branch before it;
+//! only the panel in which the trunk ends is made anew. Values are read where they lie.
 
 use std::ops::Range;
 
 use super::Isa;
 use super::activation::exponentials;
+use super::lengths::Lengths;
 use super::simd::{Kernel, LANES, Simd};
 
 /// Queries whose scores are held at a time.
@@ -18,7 +22,7 @@ const QUERY_BLOCK: usize = 24;
 /// 2 a cycle) and to leave registers for the operands.
 const ROWS: usize = 6;
 
-/// Room for one window.
+/// Room for one sequence.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
     /// `[key / 16][dimension][16 keys]`
@@ -31,7 +35,7 @@ pub struct AttentionScratch {
 /// per score; for the usual base e, the queries are to be scaled by log2(e) / sqrt(head size).
 ///
 /// `projected` is `[tokens, 3 * width]`: query, key and value side by side, each filled up with zeros to a `width` that is
-/// a multiple of 16. `lengths` says how many tokens each window has. The results go to `columns` of `out`, which is
+/// a multiple of 16. `sequences` says how its rows make sequences. The results go to `columns` of `out`, which is
 /// `[tokens, any width]`.
 ///
 /// # Panics
@@ -39,14 +43,14 @@ pub struct AttentionScratch {
 pub fn attention(
     isa: Isa,
     projected: &[f32],
-    lengths: &[usize],
+    sequences: &[Lengths],
     out: &mut [f32],
     columns: Range<usize>,
     scratch: &mut AttentionScratch,
 ) {
-    let tokens: usize = lengths.iter().sum();
+    let tokens: usize = sequences.iter().map(Lengths::total).sum();
     if tokens == 0 {
-        assert!(projected.is_empty() && out.is_empty(), "tokens beyond the windows");
+        assert!(projected.is_empty() && out.is_empty(), "tokens beyond the sequences");
         return;
     }
     let (width, out_stride) = (projected.len() / tokens / 3, out.len() / tokens);
@@ -62,7 +66,7 @@ pub fn attention(
     isa.run(Attention {
         projected,
         width,
-        lengths,
+        sequences,
         out,
         out_stride,
         columns,
@@ -73,7 +77,7 @@ pub fn attention(
 struct Attention<'a> {
     projected: &'a [f32],
     width: usize,
-    lengths: &'a [usize],
+    sequences: &'a [Lengths],
     out: &'a mut [f32],
     out_stride: usize,
     columns: Range<usize>,
@@ -86,41 +90,52 @@ impl Kernel for Attention<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (mut projected, mut out) = (self.projected, self.out);
-        for &length in self.lengths {
-            let (own, later) = projected.split_at(length * 3 * self.width);
-            let (own_out, later_out) = out.split_at_mut(length * self.out_stride);
+        for sequence in self.sequences {
+            let tokens = sequence.total();
+            let (own, later) = projected.split_at(tokens * 3 * self.width);
+            let (own_out, later_out) = out.split_at_mut(tokens * self.out_stride);
             (projected, out) = (later, later_out);
-            let window = Window {
-                projected: own,
-                width: self.width,
-                length,
-                out_stride: self.out_stride,
-                columns: (self.columns.start, self.columns.end),
-            };
-            window.attend(simd, own_out, self.scratch);
+            for (trunk, rows) in sequence.parts() {
+                let part = Part {
+                    projected: own,
+                    width: self.width,
+                    trunk,
+                    first: rows.start,
+                    length: rows.len(),
+                    out_stride: self.out_stride,
+                    columns: (self.columns.start, self.columns.end),
+                };
+                part.attend(simd, own_out, self.scratch);
+            }
         }
     }
 }
 
+/// The queries of a trunk or of a branch.
 #[derive(Clone, Copy)]
-struct Window<'a> {
+struct Part<'a> {
+    /// Of the whole sequence.
     projected: &'a [f32],
     width: usize,
+    /// Tokens of the trunk that it sees beside its own: none if it is the trunk.
+    trunk: usize,
+    first: usize,
     length: usize,
     out_stride: usize,
     columns: (usize, usize),
 }
 
-impl Window<'_> {
+impl Part<'_> {
     #[inline(always)]
     fn attend<S: Simd>(&self, simd: S, out: &mut [f32], scratch: &mut AttentionScratch) {
-        let stride = self.length.next_multiple_of(LANES);
+        let keys = self.trunk + self.length;
+        let stride = keys.next_multiple_of(LANES);
         grow(&mut scratch.keys, stride * self.width);
         grow(&mut scratch.scores, QUERY_BLOCK * stride);
         self.transpose_keys(simd, &mut scratch.keys);
 
-        for first in (0..self.length).step_by(QUERY_BLOCK) {
-            let rows = QUERY_BLOCK.min(self.length - first);
+        for block in (0..self.length).step_by(QUERY_BLOCK) {
+            let (first, rows) = (self.first + block, QUERY_BLOCK.min(self.length - block));
             let scores = &mut scratch.scores[..rows * stride];
             for (panel, keys) in (0..stride)
                 .step_by(LANES)
@@ -138,7 +153,7 @@ impl Window<'_> {
             }
             let mut factors = [0.0; QUERY_BLOCK];
             for (row, factor) in scores.chunks_exact_mut(stride).zip(&mut factors) {
-                *factor = 1.0 / exponentials(simd, &mut row[..self.length]);
+                *factor = 1.0 / exponentials(simd, &mut row[..keys]);
             }
             for panel in (0..self.columns.1 - self.columns.0).step_by(LANES) {
                 let mut row = 0;
@@ -155,15 +170,23 @@ impl Window<'_> {
         }
     }
 
+    /// The panels from the one in which the trunk ends; those before are there since the trunk's own turn.
     #[inline(always)]
     fn transpose_keys<S: Simd>(&self, simd: S, keys: &mut [f32]) {
         let (rows, _) = self.projected.as_chunks::<LANES>();
         let per_part = self.width / LANES;
         let (keys, _) = keys.as_chunks_mut::<LANES>();
-        for (first, keys) in (0..self.length).step_by(LANES).zip(keys.chunks_exact_mut(self.width)) {
+        let ends = self.trunk + self.length;
+        let panels = (0..ends).step_by(LANES).zip(keys.chunks_exact_mut(self.width));
+        for (first, keys) in panels.skip(self.trunk / LANES) {
             for (chunk, keys) in keys.chunks_exact_mut(LANES).enumerate() {
                 let mut square = [simd.splat(0.0); LANES];
-                for (row, token) in square.iter_mut().zip(first..self.length) {
+                for (row, key) in square.iter_mut().zip(first..ends) {
+                    let token = if key < self.trunk {
+                        key
+                    } else {
+                        self.first + key - self.trunk
+                    };
                     *row = simd.load(&rows[(token * 3 + 1) * per_part + chunk]);
                 }
                 for (row, target) in simd.transpose(square).into_iter().zip(keys) {
@@ -184,7 +207,8 @@ impl Window<'_> {
         stride: usize,
     ) -> usize {
         let queries = &self.projected[first * 3 * self.width..];
-        let sums = outer::<S, N>(simd, (queries, 3 * self.width), (keys, LANES), self.width);
+        let mut sums = [simd.splat(0.0); N];
+        outer(simd, &mut sums, (queries, 3 * self.width), (keys, LANES), self.width);
         for (sum, scores) in sums.into_iter().zip(scores.chunks_mut(stride)) {
             if let Some(scores) = scores.first_chunk_mut() {
                 simd.store(sum, scores);
@@ -204,8 +228,12 @@ impl Window<'_> {
         panel: usize,
         out: &mut [f32],
     ) -> usize {
-        let values = &self.projected[2 * self.width + panel..];
-        let sums = outer::<S, N>(simd, (weights, stride), (values, 3 * self.width), self.length);
+        let mut sums = [simd.splat(0.0); N];
+        for (key, token, count) in [(0, 0, self.trunk), (self.trunk, self.first, self.length)] {
+            let values = &self.projected[(token * 3 + 2) * self.width + panel..];
+            let weights = (&weights[key..], stride);
+            outer(simd, &mut sums, weights, (values, 3 * self.width), count);
+        }
         let (start, end) = (self.columns.0 + panel, self.columns.1);
         for ((sum, factor), out) in sums.into_iter().zip(factors).zip(out.chunks_mut(self.out_stride)) {
             let mixed = simd.mul(sum, simd.splat(*factor));
@@ -225,48 +253,39 @@ fn grow(buffer: &mut Vec<f32>, length: usize) {
     }
 }
 
-/// The first `depth` columns of `N` rows times as many rows of 16 columns; both matrices come with the distance between
+/// Adds the first `depth` columns of `N` rows times as many rows of 16 columns; both matrices come with the distance between
 /// their rows. What handles vectors is inlined by force and uses no closures: in a function that is compiled apart,
 /// without the instruction set, every operation becomes a call.
 #[inline(always)]
 fn outer<S: Simd, const N: usize>(
     simd: S,
+    sums: &mut [S::F32; N],
     (rows, row_stride): (&[f32], usize),
     (panel, panel_stride): (&[f32], usize),
     depth: usize,
-) -> [S::F32; N] {
-    assert!(
-        depth > 0 && rows.len() >= (N - 1) * row_stride + depth,
-        "{N} rows of {depth}"
-    );
+) {
+    if depth == 0 {
+        return;
+    }
+    assert!(rows.len() >= (N - 1) * row_stride + depth, "{N} rows of {depth}");
     assert!(
         panel.len() >= (depth - 1) * panel_stride + LANES,
         "{depth} rows of a panel"
     );
-    let mut sums = [simd.splat(0.0); N];
     let mut step = 0;
     // Unrolled, a head of 32 takes 8 passes, whose end the branch predictor foresees; it does not at 32.
     while step + 4 <= depth {
         for offset in 0..4 {
             // SAFETY: step + offset < depth, and the assertions say that both matrices reach that far.
-            unsafe {
-                accumulate(
-                    simd,
-                    &mut sums,
-                    (rows, row_stride),
-                    (panel, panel_stride),
-                    step + offset,
-                )
-            };
+            unsafe { accumulate(simd, sums, (rows, row_stride), (panel, panel_stride), step + offset) };
         }
         step += 4;
     }
     while step < depth {
         // SAFETY: as above.
-        unsafe { accumulate(simd, &mut sums, (rows, row_stride), (panel, panel_stride), step) };
+        unsafe { accumulate(simd, sums, (rows, row_stride), (panel, panel_stride), step) };
         step += 1;
     }
-    sums
 }
 
 /// # Safety

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use super::Isa;
 use super::attention::{AttentionScratch, attention};
+use super::lengths::Lengths;
 use super::linear::{self, Epilogue, linear};
 use super::norm::LayerNorm;
 use super::pack::PackedLinear;
 use super::quantise::{QuantizedRows, outliers};
 use super::simd::{BLOCK, LANES, PANEL};
 
-/// Tokens that pass a layer together, as long as whole windows allow. Of 256 tokens, the quantised rows and the f32 results
+/// Tokens that pass a layer together, as long as whole sequences allow. Of 256 tokens, the quantised rows and the f32 results
 /// of a head or of a block of channels (98 to 131 kB each) stay in L2 whatever the size of the batch, while each panel of
 /// weights serves many rows.
 const GROUP: usize = 256;
@@ -140,32 +141,27 @@ impl Int8Layer {
         self.query_key_value.iter().chain(others).map(PackedLinear::bytes).sum()
     }
 
-    /// Passes `states`, `[tokens, hidden]`, through the layer in place; `lengths` says how many of its rows belong to each
-    /// window.
+    /// Passes `states`, `[tokens, hidden]`, through the layer in place; `sequences` says how its rows make sequences.
     ///
     /// # Panics
     /// When the lengths do not add up to the rows of `states`.
-    pub fn forward(&self, states: &mut [f32], lengths: &[usize], workspace: &mut Workspace) {
-        assert_eq!(
-            states.len(),
-            lengths.iter().sum::<usize>() * self.hidden,
-            "rows of all windows"
-        );
+    pub fn forward(&self, states: &mut [f32], sequences: &[Lengths], workspace: &mut Workspace) {
+        assert_eq!(states.len(), rows(sequences) * self.hidden, "rows of all sequences");
         let mut rest = states;
-        for group in groups(lengths) {
-            let lengths = &lengths[group];
-            let (own, later) = rest.split_at_mut(lengths.iter().sum::<usize>() * self.hidden);
-            self.attend(own, lengths, workspace);
+        for group in groups(sequences) {
+            let sequences = &sequences[group];
+            let (own, later) = rest.split_at_mut(rows(sequences) * self.hidden);
+            self.attend(own, sequences, workspace);
             self.feed_forward(own, workspace);
             rest = later;
         }
     }
 
-    /// Passes one window through the layer as [`Self::forward`] does, and tells the [`outliers`] of what the attention and
+    /// Passes one sequence through the layer as [`Self::forward`] does, and tells the [`outliers`] of what the attention and
     /// the feed-forward part read on the way.
     pub fn forward_finding_outliers(&self, states: &mut [f32], workspace: &mut Workspace) -> [Vec<usize>; 2] {
         let attention = outliers(states, self.hidden, OUTLIERS);
-        self.attend(states, &[states.len() / self.hidden], workspace);
+        self.attend(states, &[Lengths::from(states.len() / self.hidden)], workspace);
         let feed_forward = outliers(states, self.hidden, OUTLIERS);
         self.feed_forward(states, workspace);
         [attention, feed_forward]
@@ -173,7 +169,7 @@ impl Int8Layer {
 
     /// Head by head: the queries, keys and values of one head (98 kB for 256 tokens) do not leave L2, and its context
     /// becomes bytes as soon as the heads of a block are complete.
-    fn attend(&self, states: &mut [f32], lengths: &[usize], workspace: &mut Workspace) {
+    fn attend(&self, states: &mut [f32], sequences: &[Lengths], workspace: &mut Workspace) {
         let rows = states.len() / self.hidden;
         let dimension = self.hidden / self.heads;
         let outliers = self.query_key_value.first().map_or(&[][..], PackedLinear::outliers);
@@ -191,7 +187,14 @@ impl Int8Layer {
                 let projected = sized(&mut workspace.projected, rows * query_key_value.outputs());
                 linear(query_key_value, &workspace.quantized, projected, Epilogue::Store);
                 let columns = head * dimension..(head + 1) * dimension;
-                attention(self.isa, projected, lengths, context, columns, &mut workspace.attention);
+                attention(
+                    self.isa,
+                    projected,
+                    sequences,
+                    context,
+                    columns,
+                    &mut workspace.attention,
+                );
             }
             workspace
                 .context
@@ -250,16 +253,20 @@ fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     &mut buffer[..length]
 }
 
-/// Windows in turn, in groups of about [`GROUP`] tokens; a longer window is a group of its own.
-fn groups(lengths: &[usize]) -> impl Iterator<Item = Range<usize>> {
+fn rows(sequences: &[Lengths]) -> usize {
+    sequences.iter().map(Lengths::total).sum()
+}
+
+/// Sequences in turn, in groups of about [`GROUP`] tokens; a longer one is a group of its own.
+fn groups(sequences: &[Lengths]) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let first = *lengths.get(start)?;
-        let (mut end, mut tokens) = (start + 1, first);
-        while let Some(&next) = lengths.get(end)
-            && tokens + next <= GROUP
+        let first = sequences.get(start)?;
+        let (mut end, mut tokens) = (start + 1, first.total());
+        while let Some(next) = sequences.get(end)
+            && tokens + next.total() <= GROUP
         {
-            tokens += next;
+            tokens += next.total();
             end += 1;
         }
         Some(std::mem::replace(&mut start, end)..end)

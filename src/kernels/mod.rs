@@ -3,7 +3,8 @@
 //! * [`PackedLinear`], [`QuantizedRows`], [`linear()`]: int8 weights (one scale per output channel) times activations that
 //!   are quantised on the fly, with bias, GELU or residual fused.
 //! * [`attention()`], [`LayerNorm`], [`gelu()`]: the rest of a BERT layer, f32.
-//! * [`Int8Layer`] with its [`Workspace`]: a whole layer without an allocation in the steady state.
+//! * [`Int8Layer`] with its [`Workspace`]: a whole layer without an allocation in the steady state; [`Lengths`] says how its
+//!   rows make sequences.
 //!
 //! Everything is written once over the `Simd` trait; [`Isa`] says at run time what the CPU has. A new instruction set is one
 //! file that implements `Simd`, one variant of [`Isa`] and one line of its `detect`, `supported` and `run`.
@@ -16,6 +17,7 @@ mod attention;
 mod avx2;
 mod generic;
 mod layer;
+mod lengths;
 mod linear;
 mod norm;
 mod pack;
@@ -29,6 +31,7 @@ mod tests;
 pub use activation::gelu;
 pub use attention::{AttentionScratch, attention};
 pub use layer::{Int8Layer, Int8Linear, LayerParts, Workspace};
+pub use lengths::Lengths;
 pub use linear::{Epilogue, linear};
 pub use norm::LayerNorm;
 pub use pack::PackedLinear;

@@ -1,6 +1,7 @@
 //! The naive truth in f64, for the tests.
 
 use super::layer::Int8Linear;
+use super::lengths::Lengths;
 
 /// erf by the series with positive terms only, 2/sqrt(pi) e^(-x^2) sum of 2^n x^(2n+1) / (2n+1)!!.
 pub(super) fn erf(x: f64) -> f64 {
@@ -66,26 +67,32 @@ pub(super) fn linear(layer: &Int8Linear<'_>, rows: &[f64], inputs: usize) -> (Ve
     (values, sizes)
 }
 
-/// softmax(q k^T) v per head and window; `projected` is `[tokens, 3 * hidden]`.
-pub(super) fn attention(projected: &[f64], heads: usize, hidden: usize, lengths: &[usize]) -> Vec<f64> {
+/// softmax(q k^T) v per head and sequence; `projected` is `[tokens, 3 * hidden]`.
+pub(super) fn attention(projected: &[f64], heads: usize, hidden: usize, sequences: &[Lengths]) -> Vec<f64> {
     let dimension = hidden / heads;
     let at = |token: usize, part: usize, column: usize| projected[token * 3 * hidden + part * hidden + column];
     let mut out = vec![0.0; projected.len() / 3];
-    let mut first = 0;
-    for &length in lengths {
+    // Of each token: its sequence, and its part of that; 0 is the trunk.
+    let tokens: Vec<(usize, usize)> = (0..)
+        .zip(sequences)
+        .flat_map(|(sequence, lengths)| {
+            let parts = (0..).zip(std::iter::once(&lengths.trunk).chain(&lengths.branches));
+            parts.flat_map(move |(part, &length)| vec![(sequence, part); length])
+        })
+        .collect();
+    for (query, own) in tokens.iter().enumerate() {
+        let sees = |key: &usize| tokens[*key] == *own || tokens[*key] == (own.0, 0);
+        let keys: Vec<usize> = (0..tokens.len()).filter(sees).collect();
         for head in 0..heads {
             let columns = || head * dimension..(head + 1) * dimension;
-            for query in first..first + length {
-                let score = |key: usize| columns().map(|c| at(query, 0, c) * at(key, 1, c)).sum();
-                let mut scores: Vec<f64> = (first..first + length).map(score).collect();
-                softmax(&mut scores);
-                for column in columns() {
-                    let terms = scores.iter().enumerate().map(|(key, p)| p * at(first + key, 2, column));
-                    out[query * hidden + column] = terms.sum();
-                }
+            let score = |&key: &usize| columns().map(|c| at(query, 0, c) * at(key, 1, c)).sum();
+            let mut scores: Vec<f64> = keys.iter().map(score).collect();
+            softmax(&mut scores);
+            for column in columns() {
+                let terms = scores.iter().zip(&keys).map(|(p, &key)| p * at(key, 2, column));
+                out[query * hidden + column] = terms.sum();
             }
         }
-        first += length;
     }
     out
 }

@@ -388,28 +388,54 @@ fn layer_norm_keeps_its_digits_at_a_large_mean() {
     });
 }
 
+/// Sequences as tables write them: the trunk's length, then the branches'.
+fn lengths(sequences: &[&[usize]]) -> Vec<Lengths> {
+    let lengths = |sequence: &&[usize]| {
+        let (&trunk, branches) = sequence.split_first().expect("a trunk");
+        Lengths {
+            trunk,
+            branches: branches.to_vec(),
+        }
+    };
+    sequences.iter().map(lengths).collect()
+}
+
+fn rows(sequences: &[Lengths]) -> usize {
+    sequences.iter().map(Lengths::total).sum()
+}
+
 #[test]
 fn attention_is_that_of_the_reference() {
+    const CASES: [&[&[usize]]; 16] = [
+        &[],
+        &[&[1]],
+        &[&[0], &[2], &[0]],
+        &[&[5], &[6], &[7]],
+        &[&[15], &[16], &[17], &[23]],
+        &[&[24], &[25]],
+        &[&[49], &[1], &[130]],
+        &[&[257]],
+        // With branches.
+        &[&[1, 1]],
+        &[&[1, 2, 17], &[3]],
+        &[&[15, 1, 2, 3], &[15, 16], &[15, 17]],
+        &[&[16, 1], &[16, 15, 16, 17, 1]],
+        &[&[17, 15, 14, 31]],
+        &[&[0, 3, 20]],
+        &[&[40, 0, 4, 0], &[9]],
+        &[&[250, 2, 9, 66, 24, 25]],
+    ];
     each_isa(|isa| {
         let mut random = Random(8);
         let mut scratch = AttentionScratch::default();
         for dimension in [32, 8, 20, 64] {
             let width = usize::next_multiple_of(dimension, 16);
-            for lengths in [
-                &[][..],
-                &[1],
-                &[0, 2, 0],
-                &[5, 6, 7],
-                &[15, 16, 17, 23],
-                &[24, 25],
-                &[49, 1, 130],
-                &[257],
-            ] {
-                let tokens: usize = lengths.iter().sum();
+            for sequences in CASES {
+                let lengths = lengths(sequences);
                 // Scores of deviation 1, as the scaling of the queries makes them; behind each part its zeros.
                 let mut projected = Vec::new();
                 let mut natural = Vec::new();
-                for _ in 0..tokens {
+                for _ in 0..rows(&lengths) {
                     for factor in [std::f64::consts::LN_2, 1.0, 1.0] {
                         let part = random.normals(dimension, (dimension as f32).powf(-0.25));
                         natural.extend(part.iter().map(|x| f64::from(*x) * factor));
@@ -417,14 +443,14 @@ fn attention_is_that_of_the_reference() {
                         projected.extend(vec![0.0; width - dimension]);
                     }
                 }
-                let mut out = vec![f32::NAN; tokens * (dimension + 3)];
-                attention(isa, &projected, lengths, &mut out, 2..dimension + 2, &mut scratch);
-                let expected = reference::attention(&natural, 1, dimension, lengths);
+                let mut out = vec![f32::NAN; rows(&lengths) * (dimension + 3)];
+                attention(isa, &projected, &lengths, &mut out, 2..dimension + 2, &mut scratch);
+                let expected = reference::attention(&natural, 1, dimension, &lengths);
                 for (out, expected) in out.chunks(dimension + 3).zip(expected.chunks(dimension)) {
                     assert!(out[0].is_nan() && out[1].is_nan() && out[dimension + 2].is_nan());
                     for (found, expected) in out[2..].iter().zip(expected) {
                         let error = (f64::from(*found) - expected).abs();
-                        assert!(error <= 1e-5, "{}, {lengths:?}: {found}, {expected}", isa.name());
+                        assert!(error <= 1e-5, "{}, {sequences:?}: {found}, {expected}", isa.name());
                     }
                 }
             }
@@ -487,7 +513,7 @@ impl Parts {
     }
 
     /// The layer in f64 with exact activations.
-    fn reference(&self, states: &[f64], lengths: &[usize]) -> Vec<f64> {
+    fn reference(&self, states: &[f64], lengths: &[Lengths]) -> Vec<f64> {
         let linear =
             |index: usize, rows: &[f64], inputs| reference::linear(&self.linears[index].borrow(), rows, inputs).0;
         let [query, key, value] = [0, 1, 2].map(|index| linear(index, states, HIDDEN));
@@ -514,46 +540,68 @@ impl Parts {
 
 #[test]
 fn a_layer_differs_from_f64_by_its_quantisation_alone() {
+    const CASES: [&[&[usize]]; 5] = [
+        &[],
+        &[&[1]],
+        &[&[3], &[40], &[7]],
+        &[&[200], &[100], &[300], &[5]],
+        &[&[90, 3, 12], &[250, 20, 6], &[5, 2]],
+    ];
     each_isa(|isa| {
         let mut random = Random(9);
         let parts = Parts::new(&mut random);
         let layer = parts.layer(isa);
         let mut workspace = Workspace::new(isa);
-        for lengths in [&[][..], &[1], &[3, 40, 7], &[200, 100, 300, 5]] {
-            let mut states = random.normals(lengths.iter().sum::<usize>() * HIDDEN, 1.0);
-            let expected = parts.reference(&f64s(&states), lengths);
-            layer.forward(&mut states, lengths, &mut workspace);
+        for sequences in CASES {
+            let lengths = lengths(sequences);
+            let mut states = random.normals(rows(&lengths) * HIDDEN, 1.0);
+            let expected = parts.reference(&f64s(&states), &lengths);
+            layer.forward(&mut states, &lengths, &mut workspace);
             let (mut error, mut size) = (0.0, 1e-30);
             for (found, expected) in states.iter().zip(expected) {
                 error += (f64::from(*found) - expected).powi(2);
                 size += expected * expected;
             }
             let relative = f64::sqrt(error / size);
-            println!("{}, {lengths:?}: relative error {relative:.2e}", isa.name());
+            println!("{}, {sequences:?}: relative error {relative:.2e}", isa.name());
             // A step of a range of about 5 deviations in 127 parts errs by 1.1 % of the deviation (step / sqrt(12)).
             assert!(relative <= 0.01);
         }
     });
 }
 
-/// What a window becomes must not depend on its neighbours in the batch, or the same article would get different scores.
+/// What a sequence becomes must not depend on its neighbours in the batch, nor a trunk on its branches or a branch on the
+/// others, or the same article would get different scores.
 #[test]
-fn windows_do_not_depend_on_their_batch() {
+fn nothing_depends_on_its_company() {
     each_isa(|isa| {
         let mut random = Random(10);
         let layer = Parts::new(&mut random).layer(isa);
         let mut workspace = Workspace::new(isa);
-        let lengths = [3, 250, 40, 1, 300];
-        let states = random.normals(lengths.iter().sum::<usize>() * HIDDEN, 1.0);
+        let sequences = lengths(&[&[3], &[250, 5, 30], &[40, 17, 1, 9], &[1], &[300]]);
+        let states = random.normals(rows(&sequences) * HIDDEN, 1.0);
         let mut together = states.clone();
-        layer.forward(&mut together, &lengths, &mut workspace);
-        let mut alone = states;
-        let mut rest = alone.as_mut_slice();
-        for length in lengths {
-            let (own, later) = rest.split_at_mut(length * HIDDEN);
-            layer.forward(own, &[length], &mut workspace);
-            rest = later;
+        layer.forward(&mut together, &sequences, &mut workspace);
+        let mut first = 0;
+        for sequence in sequences {
+            for (seen, own) in sequence.parts() {
+                let rows = |part: std::ops::Range<usize>| (first + part.start) * HIDDEN..(first + part.end) * HIDDEN;
+                let mut alone = [&states[rows(0..seen)], &states[rows(own.clone())]].concat();
+                let lengths = match seen {
+                    0 => Lengths::from(own.len()),
+                    trunk => Lengths {
+                        trunk,
+                        branches: vec![own.len()],
+                    },
+                };
+                layer.forward(&mut alone, &[lengths], &mut workspace);
+                assert!(
+                    together[rows(own.clone())] == alone[seen * HIDDEN..],
+                    "{}: {own:?} of {sequence:?}",
+                    isa.name()
+                );
+            }
+            first += sequence.total();
         }
-        assert!(together == alone, "{}", isa.name());
     });
 }

@@ -9,8 +9,8 @@ use tokenizers::Tokenizer;
 
 use super::head::{Classifier, MeanHead};
 use super::hugging_face::ClassifierConfig;
-use super::{Head, Manifest, Model, ModelError, PairHead, manifest};
-use crate::encoder::{self, Precision};
+use super::{Head, Manifest, Model, ModelError, PairHead, Template, Windows, manifest};
+use crate::encoder::{self, Encoder, Precision};
 use crate::weights::Weights;
 
 pub(super) const MANIFEST: &str = "tasnif.toml";
@@ -83,14 +83,7 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
             .manifest(&folder_name(dir), encoder.max_tokens())
             .map_err(|message| wrong(&config_path, message))?,
     };
-    if manifest.windows.tokens > encoder.max_tokens() {
-        let message = format!(
-            "[windows] tokens = {}, but the encoder has {} positions",
-            manifest.windows.tokens,
-            encoder.max_tokens()
-        );
-        return Err(wrong(&dir.join(MANIFEST), message));
-    }
+    check_fit(&manifest, encoder.as_ref()).map_err(|message| wrong(&dir.join(MANIFEST), message))?;
 
     let hidden = encoder.hidden_size();
     let topics = match &manifest.topics {
@@ -115,6 +108,27 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
         stance,
     };
     Ok((model, tokenizer))
+}
+
+/// Whether the encoder can read the sequences that the manifest describes.
+fn check_fit(manifest: &Manifest, encoder: &dyn Encoder) -> Result<(), String> {
+    let (needed, max) = (manifest.positions(), encoder.max_tokens());
+    if needed > max {
+        let Windows {
+            tokens, target_tokens, ..
+        } = manifest.windows;
+        return Err(format!(
+            "[windows] tokens = {tokens}, target_tokens = {target_tokens}: the longest sequence takes {needed} positions, but \
+             the encoder has {max}"
+        ));
+    }
+    if manifest.input.template == Template::Shared && !encoder.takes_branches() {
+        return Err(
+            "[input] template = \"shared\" is for encoders of the BERT family; this architecture takes no branches"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// The bundle's own manifest; an ordinary Hugging Face model has none.

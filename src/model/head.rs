@@ -143,12 +143,21 @@ impl PairHead {
         })
     }
 
-    /// The four logits from the states of a sequence: `target` is the end of its first segment, `text` the text proper.
-    pub fn apply(&self, states: &Tensor, target: usize, text: &Range<usize>) -> Result<[f32; 4], candle_core::Error> {
-        let target = states.narrow(0, 0, target)?.mean(0)?;
-        let text = states.narrow(0, text.start, text.len())?.mean(0)?;
-        let pooled = Tensor::cat(&[target, text], 0)?.unsqueeze(0)?;
-        let logits = self.linear.forward(&pooled)?.squeeze(0)?.to_vec1::<f32>()?;
-        <[f32; 4]>::try_from(logits).map_err(|_| candle_core::Error::Msg("a stance head has four rows".to_owned()))
+    /// Four logits for each target from the states of a sequence: `targets` are the rows of each, `text` the text proper. One
+    /// product a target, so that none depends on how many there are.
+    pub fn apply<'a>(
+        &self,
+        states: &Tensor,
+        targets: impl Iterator<Item = &'a Range<usize>>,
+        text: &Range<usize>,
+    ) -> Result<Vec<[f32; 4]>, candle_core::Error> {
+        let mean = |rows: &Range<usize>| states.narrow(0, rows.start, rows.len())?.mean(0);
+        let text = mean(text)?;
+        let logits = targets.map(|target| {
+            let pooled = Tensor::cat(&[&mean(target)?, &text], 0)?.unsqueeze(0)?;
+            let logits = self.linear.forward(&pooled)?.squeeze(0)?.to_vec1::<f32>()?;
+            <[f32; 4]>::try_from(logits).map_err(|_| candle_core::Error::Msg("a stance head has four rows".to_owned()))
+        });
+        logits.collect()
     }
 }

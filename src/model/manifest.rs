@@ -57,13 +57,15 @@ pub enum Template {
     Pair,
     /// `<s> PREFIX WINDOW </s>`: an ordinary classifier, which knows no targets.
     Single,
+    /// `<s> PREFIX WINDOW </s>`, shared by all targets: each is a branch `</s> TARGET </s>`, empty for the main subject.
+    Shared,
 }
 
 /// Sizes in tokens.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Windows {
-    /// A whole sequence: special tokens, target, prefix and text.
+    /// A whole sequence: special tokens, prefix, text and, with the template `pair`, a target.
     pub tokens: usize,
     /// What neighbouring windows share at most, to give a cut sentence its context.
     pub overlap: usize,
@@ -220,6 +222,18 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The positions that a sequence may need: those of a window and, where targets are branches, of one behind it.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        let Windows {
+            tokens, target_tokens, ..
+        } = self.windows;
+        match self.input.template {
+            Template::Shared => tokens.saturating_add(target_tokens).saturating_add(2),
+            Template::Pair | Template::Single => tokens,
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.format != FORMAT {
             return Err(format!(
@@ -230,7 +244,7 @@ impl Manifest {
         if self.name.trim().is_empty() || self.version.trim().is_empty() {
             return Err("name and version must not be empty".to_owned());
         }
-        self.windows.check()?;
+        self.windows.check(self.input.template)?;
         if self.topics.is_none() && self.stance.is_none() {
             return Err("neither [topics] nor [stance] is there; a model needs a task".to_owned());
         }
@@ -238,8 +252,10 @@ impl Manifest {
             topics.check()?;
         }
         if let Some(stance) = &self.stance {
-            if self.input.template != Template::Pair {
-                return Err("[stance] needs template = \"pair\": a target must have its place".to_owned());
+            if self.input.template == Template::Single {
+                return Err(
+                    "[stance] needs template = \"pair\" or \"shared\": a target must have its place".to_owned(),
+                );
             }
             stance.check()?;
         }
@@ -268,14 +284,18 @@ impl Windows {
     /// `<s>`, `</s></s>` and `</s>`, and a little room for the prefix.
     const OVERHEAD: usize = 16;
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, template: Template) -> Result<(), String> {
         // The overlap is at most a quarter of the text that surely fits beside the longest target: each window then
         // moves on by at least a quarter, and the number of windows stays linear in the length of the document.
-        let room = self.tokens.saturating_sub(self.target_tokens + Self::OVERHEAD);
+        let beside = match template {
+            Template::Shared => 0,
+            Template::Pair | Template::Single => self.target_tokens,
+        };
+        let room = self.tokens.saturating_sub(beside + Self::OVERHEAD);
         if self.overlap > room / 4 || room < 16 {
             return Err(format!(
-                "[windows] tokens = {}, overlap = {}, target_tokens = {}: beside the target and {} special tokens, \
-                 at least 16 tokens and four times the overlap must remain for the text",
+                "[windows] tokens = {}, overlap = {}, target_tokens = {}: beside {beside} tokens of a target and {} \
+                 special tokens, at least 16 tokens and four times the overlap must remain for the text",
                 self.tokens,
                 self.overlap,
                 self.target_tokens,

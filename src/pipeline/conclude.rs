@@ -86,15 +86,15 @@ impl Pipeline {
             return Vec::new();
         };
         prepared
-            .targets()
+            .targets
+            .iter()
+            .enumerate()
             .map(|(index, target)| {
-                let windows: Vec<([f32; 4], usize)> = prepared
-                    .sequences
-                    .iter()
-                    .zip(readings)
-                    .filter(|(sequence, _)| sequence.target == index)
+                let sequences = prepared.sequences.iter().zip(readings);
+                let windows: Vec<([f32; 4], usize)> = sequences
                     .filter_map(|(sequence, reading)| {
-                        let scores = calibrate::stance(manifest.calibration, reading.stance?);
+                        let place = sequence.targets.iter().position(|target| target.index == index)?;
+                        let scores = calibrate::stance(manifest.calibration, *reading.stance.get(place)?);
                         Some((scores, sequence.text.len()))
                     })
                     .collect();
@@ -104,7 +104,7 @@ impl Pipeline {
                     .unwrap_or(0);
                 let [favor, against, neutral, unrelated] = scores;
                 article::Stance {
-                    target: target.map(str::to_owned),
+                    target: target.clone(),
                     label: STANCES[best].to_owned(),
                     score: scores[best],
                     scores: StanceScores {

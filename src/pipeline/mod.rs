@@ -12,6 +12,7 @@ mod evidence;
 mod language;
 mod prepare;
 mod selftest;
+mod sequence;
 mod tokenize;
 mod window;
 
@@ -21,11 +22,12 @@ use candle_core::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::article::ModelRef;
-use crate::encoder::{EncoderError, Precision};
+use crate::encoder::{EncoderError, Ids, Precision};
 use crate::model::{Logits, Manifest, Model, ModelError};
 
 pub use calibrate::{sigmoid, softmax};
-pub use prepare::{PrepareError, Prepared, Sequence};
+pub use prepare::{PrepareError, Prepared};
+pub use sequence::{Sequence, Target};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
 pub use window::{sentence_starts, windows};
 
@@ -53,7 +55,8 @@ pub struct Pipeline {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     pub topics: Option<Logits>,
-    pub stance: Option<[f32; 4]>,
+    /// One for each of the sequence's targets.
+    pub stance: Vec<[f32; 4]>,
 }
 
 impl Pipeline {
@@ -102,14 +105,14 @@ impl Pipeline {
 
     /// Encodes the sequences, of whichever articles, in one batch. The readings come in the same order.
     pub fn read(&self, sequences: &[&Sequence]) -> Result<Vec<Reading>, PipelineError> {
-        let ids: Vec<&[u32]> = sequences.iter().map(|sequence| sequence.ids.as_slice()).collect();
+        let ids: Vec<Ids<'_>> = sequences.iter().map(|sequence| sequence.encoder_ids()).collect();
         let states = self.model.encoder.encode(&ids)?;
         let mut first = 0;
         let mut readings = Vec::with_capacity(sequences.len());
         for sequence in sequences {
-            let own = states.narrow(0, first, sequence.ids.len())?;
+            let own = states.narrow(0, first, sequence.rows())?;
             readings.push(self.apply_heads(sequence, &own)?);
-            first += sequence.ids.len();
+            first += sequence.rows();
         }
         Ok(readings)
     }
@@ -117,7 +120,8 @@ impl Pipeline {
     fn apply_heads(&self, sequence: &Sequence, states: &Tensor) -> Result<Reading, PipelineError> {
         let topics = match &self.model.topics {
             Some(head) if sequence.topics => {
-                let mut logits = head.apply(states, &sequence.text)?;
+                let trunk = states.narrow(0, 0, sequence.ids.len())?;
+                let mut logits = head.apply(&trunk, &sequence.text)?;
                 // A long article's shares are megabytes; they are kept only for who asked.
                 logits.shares = logits.shares.filter(|_| sequence.evidence);
                 Some(logits)
@@ -125,8 +129,11 @@ impl Pipeline {
             _ => None,
         };
         let stance = match &self.model.stance {
-            Some(head) if sequence.stance => Some(head.apply(states, sequence.target_end, &sequence.text)?),
-            _ => None,
+            Some(head) if !sequence.targets.is_empty() => {
+                let targets = sequence.targets.iter().map(|target| &target.rows);
+                head.apply(states, targets, &sequence.text)?
+            }
+            _ => Vec::new(),
         };
         Ok(Reading { topics, stance })
     }

@@ -1,10 +1,8 @@
 //! An article checked against the model, tokenized, and cut into the sequences that answer its questions.
 
-use std::ops::Range;
-
 use super::document::Document;
 use super::language::language;
-use super::window::windows;
+use super::sequence::{Questions, Sequence};
 use super::{Pipeline, PipelineError};
 use crate::article::{Article, InputError, Language, Task};
 
@@ -14,7 +12,7 @@ pub struct Prepared {
     pub id: Option<String>,
     pub language: Option<Language>,
     pub document: Document,
-    /// How many windows the document makes beside an empty target.
+    /// How many windows the document makes beside the empty target.
     pub windows: usize,
     pub sequences: Vec<Sequence>,
     pub asks_topics: bool,
@@ -23,42 +21,15 @@ pub struct Prepared {
     pub top_k: Option<usize>,
     pub threshold: Option<f32>,
     pub evidence: bool,
-    targets: Vec<String>,
-}
-
-/// One pass through the encoder: a window beside a target.
-#[derive(Debug, Clone)]
-pub struct Sequence {
-    pub ids: Vec<u32>,
-    /// The target's index; `None` is the empty target, beside which topics and the main subject's stance are read.
-    pub target: Option<usize>,
-    /// Positions of the target segment: 0 up to here, its special tokens included.
-    pub target_end: usize,
-    /// Positions of the text proper.
-    pub text: Range<usize>,
-    /// The document's tokens that these are.
-    pub tokens: Range<usize>,
-    pub topics: bool,
-    pub stance: bool,
-    pub evidence: bool,
+    /// What the stance is asked toward: the targets in their order, or the main subject (`None`). Empty if it isn't asked.
+    pub targets: Vec<Option<String>>,
 }
 
 impl Prepared {
     /// All that the encoder will read, special tokens and targets included.
     #[must_use]
     pub fn encoder_tokens(&self) -> usize {
-        self.sequences.iter().map(|sequence| sequence.ids.len()).sum()
-    }
-
-    /// What the stance is asked toward: the targets in their order, or the main subject.
-    pub fn targets(&self) -> impl Iterator<Item = (Option<usize>, Option<&str>)> {
-        let subject = self.targets.is_empty().then_some((None, None));
-        let targets = self
-            .targets
-            .iter()
-            .enumerate()
-            .map(|(index, target)| (Some(index), Some(target.as_str())));
-        subject.into_iter().chain(targets)
+        self.sequences.iter().map(Sequence::rows).sum()
     }
 }
 
@@ -82,11 +53,12 @@ impl Pipeline {
         let asks_stance = self.asks(article, Task::Stance)?;
         self.check_topics(article)?;
         // Judged before the text, which may be long.
-        let targets = if asks_stance {
-            self.tokenize_targets(article)?
-        } else {
-            Vec::new()
+        let targets = match (asks_stance, article.targets.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => vec![None],
+            (true, false) => article.targets.iter().cloned().map(Some).collect(),
         };
+        let target_ids = self.target_ids(&targets)?;
 
         let document = Document::new(&self.tokenizer, article.title.as_deref(), &article.text)?;
         if self.tokenizer.is_blank(&document.tokens) {
@@ -96,45 +68,24 @@ impl Pipeline {
             .into());
         }
 
-        let mut sequences = Vec::new();
-        let windows = self.windows(&document, 0);
-        let asks_subject = asks_stance && targets.is_empty();
-        if asks_topics || asks_subject {
-            for window in &windows {
-                sequences.push(Sequence {
-                    topics: asks_topics,
-                    stance: asks_subject,
-                    evidence: article.evidence,
-                    ..self.sequence(&document, None, &[], window)
-                });
-            }
-        }
-        for (index, target) in targets.iter().enumerate() {
-            for window in self.windows(&document, target.len()) {
-                sequences.push(Sequence {
-                    stance: true,
-                    ..self.sequence(&document, Some(index), target, &window)
-                });
-            }
-        }
-
+        let questions = Questions {
+            topics: asks_topics,
+            evidence: article.evidence,
+            targets: &target_ids,
+        };
         Ok(Prepared {
             id: article.id.clone(),
             language: language(article.language.as_deref(), &article.text),
-            windows: windows.len(),
+            windows: self.windows(&document, 0).len(),
+            sequences: self.sequences(&document, questions),
             document,
-            sequences,
             asks_topics,
             asks_stance,
             topics: article.topics.clone(),
             top_k: article.top_k,
             threshold: article.threshold,
             evidence: article.evidence,
-            targets: if asks_stance {
-                article.targets.clone()
-            } else {
-                Vec::new()
-            },
+            targets,
         })
     }
 
@@ -170,10 +121,15 @@ impl Pipeline {
         Ok(())
     }
 
-    fn tokenize_targets(&self, article: &Article) -> Result<Vec<Vec<u32>>, PrepareError> {
+    /// The ids of each target; the main subject has none.
+    fn target_ids(&self, targets: &[Option<String>]) -> Result<Vec<Vec<u32>>, PrepareError> {
         let max = self.manifest().windows.target_tokens;
-        let mut targets = Vec::with_capacity(article.targets.len());
-        for (index, target) in article.targets.iter().enumerate() {
+        let mut ids = Vec::with_capacity(targets.len());
+        for (index, target) in targets.iter().enumerate() {
+            let Some(target) = target else {
+                ids.push(Vec::new());
+                continue;
+            };
             let param = format!("targets[{index}]");
             let tokens = self.tokenizer.tokens(target.trim())?;
             if self.tokenizer.is_blank(&tokens) {
@@ -187,47 +143,8 @@ impl Pipeline {
                 }
                 .into());
             }
-            targets.push(tokens.ids);
+            ids.push(tokens.ids);
         }
-        Ok(targets)
-    }
-
-    fn windows(&self, document: &Document, target_tokens: usize) -> Vec<Range<usize>> {
-        let sizes = self.manifest().windows;
-        let room = sizes.tokens - self.overhead() - target_tokens;
-        windows(document.tokens.len(), &document.sentences, room, sizes.overlap)
-    }
-
-    fn sequence(
-        &self,
-        document: &Document,
-        target: Option<usize>,
-        target_ids: &[u32],
-        window: &Range<usize>,
-    ) -> Sequence {
-        let template = &self.template;
-        let text = document.tokens.ids.get(window.clone()).unwrap_or_default();
-        let ids = [
-            template.before.as_slice(),
-            target_ids,
-            &template.between,
-            &self.prefix,
-            text,
-            &template.behind,
-        ]
-        .concat();
-        let target_start = template.before.len() + target_ids.len();
-        let start = target_start + template.between.len() + self.prefix.len();
-        Sequence {
-            ids,
-            target,
-            // The first of the tokens between closes the target.
-            target_end: target_start + 1,
-            text: start..start + text.len(),
-            tokens: window.clone(),
-            topics: false,
-            stance: false,
-            evidence: false,
-        }
+        Ok(ids)
     }
 }

@@ -93,6 +93,7 @@ impl Tokens {
 /// second, and behind. For XLM-RoBERTa a pair is `<s> A </s></s> B </s>`, for BERT `[CLS] A [SEP] B [SEP]`.
 ///
 /// A single text is taken for the second of a pair without a first: `before` is empty then, and `between` stands before it.
+/// What closes it also stands around the target of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SequenceTemplate {
     pub before: Vec<u32>,
@@ -120,7 +121,7 @@ impl SequenceTemplate {
         };
         let processed = match template {
             Template::Pair => tokenizer.post_process(placeholder(FIRST), Some(placeholder(SECOND)), true),
-            Template::Single => tokenizer.post_process(placeholder(SECOND), None, true),
+            Template::Single | Template::Shared => tokenizer.post_process(placeholder(SECOND), None, true),
         };
         let processed = processed.map_err(|error| PipelineError::Tokenizer(error.to_string()))?;
         let ids = processed.get_ids();
@@ -130,6 +131,7 @@ impl SequenceTemplate {
                 (0..first, first + 1..second)
             }
             (Template::Single, None, Some(second)) if 0 < second => (0..0, 0..second),
+            (Template::Shared, None, Some(second)) if 0 < second && second + 1 < ids.len() => (0..0, 0..second),
             _ => {
                 return Err(PipelineError::Tokenizer(format!(
                     "its post-processor has no template for {template:?} with special tokens around the texts"
@@ -143,7 +145,14 @@ impl SequenceTemplate {
         })
     }
 
-    /// How many special tokens a sequence has.
+    /// A branch of the shared template, for XLM-RoBERTa `</s> TARGET </s>`.
+    #[must_use]
+    pub fn branch(&self, target: &[u32]) -> Vec<u32> {
+        let separator = self.behind.last();
+        separator.into_iter().chain(target).chain(separator).copied().collect()
+    }
+
+    /// How many special tokens a sequence has, branches aside.
     #[must_use]
     pub fn len(&self) -> usize {
         self.before.len() + self.between.len() + self.behind.len()

@@ -185,3 +185,27 @@ fn what_is_no_classifier_is_refused() {
         assert!(message.contains(says) && message.contains("config.json"), "{message}");
     }
 }
+
+/// candle's encoders read no branches: a manifest that wants them is refused when the model is loaded.
+#[test]
+fn the_shared_template_is_refused_where_there_are_no_branches() {
+    const MANIFEST: &str = r#"
+format = 1
+name = "x"
+version = "1"
+input = { template = "shared" }
+windows = { tokens = 40, overlap = 0, target_tokens = 4 }
+topics = { head = "classifier", windows = "max", labels = [{ id = "a", threshold = 0.5 }] }
+"#;
+    for name in ["deberta_v2", "modernbert"] {
+        let dir = classifier(name);
+        fs::write(dir.path().join("tasnif.toml"), MANIFEST).expect("written");
+        let message = Pipeline::load(dir.path(), Precision::F32)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            message.contains("tasnif.toml") && message.contains("no branches"),
+            "{message}"
+        );
+    }
+}

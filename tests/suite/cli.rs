@@ -138,3 +138,16 @@ fn a_terminal_gets_a_table() {
         assert!(line.trim_end().ends_with('\u{2069}'), "{line}");
     }
 }
+
+#[test]
+fn the_version_tells_commit_and_features() {
+    let said = tasnif(&["--version"], b"");
+    let text = String::from_utf8(said.stdout).expect("text");
+    let rest = text.strip_prefix(concat!("tasnif ", env!("CARGO_PKG_VERSION"), " (commit "));
+    let (commit, features) = rest.and_then(|rest| rest.split_once(", features: ")).expect("its form");
+    assert!(
+        commit == "unknown" || commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit()),
+        "{text}"
+    );
+    assert!(features.trim_end().ends_with(')'), "{text}");
+}

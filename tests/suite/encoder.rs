@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
-use tasnif::encoder::{Bert, BertConfig, Encoder, EncoderError};
+use tasnif::encoder::{Bert, BertConfig, Encoder, EncoderError, Ids};
+use tasnif::kernels::Lengths;
 use tasnif::weights::Weights;
 
 use super::common::{repository, shipped, texts};
@@ -24,6 +25,37 @@ fn largest_difference(left: &Tensor, right: &Tensor) -> f32 {
     difference.expect("two tensors of one shape")
 }
 
+/// A golden sequence: trunk and branches, and where its hidden states are.
+struct Golden {
+    name: String,
+    trunk: Vec<u32>,
+    branches: Vec<Vec<u32>>,
+}
+
+fn golden_sequences(tensors: &HashMap<String, Tensor>) -> Vec<Golden> {
+    let ids = |name: String| -> Option<Vec<u32>> {
+        let ids = tensors.get(&name)?;
+        Some(ids.to_dtype(DType::U32).and_then(|ids| ids.to_vec1()).expect("ids"))
+    };
+    let plain = (0..).map_while(|index| {
+        Some(Golden {
+            trunk: ids(format!("seq{index}.input_ids"))?,
+            branches: Vec::new(),
+            name: format!("seq{index}"),
+        })
+    });
+    let branched = (0..).map_while(|index| {
+        let name = format!("branched{index}");
+        let mut parts = (0..).map_while(|part| ids(format!("{name}.input_ids.{part}")));
+        Some(Golden {
+            trunk: parts.next()?,
+            branches: parts.collect(),
+            name: name.clone(),
+        })
+    });
+    plain.chain(branched).collect()
+}
+
 #[test]
 fn every_layer_agrees_with_transformers() {
     for model in ["bert", "xlm_roberta"] {
@@ -31,36 +63,35 @@ fn every_layer_agrees_with_transformers() {
         let encoder = load(&dir);
         let golden = candle_core::safetensors::load(repository(&dir).join("golden.safetensors"), &Device::Cpu)
             .expect("golden tensors");
-        let ids = |index: usize| -> Option<Vec<u32>> {
-            let ids = golden.get(&format!("seq{index}.input_ids"))?;
-            Some(ids.to_dtype(DType::U32).and_then(|ids| ids.to_vec1()).expect("ids"))
-        };
-        let sequences: Vec<Vec<u32>> = (0..).map_while(ids).collect();
-        assert!(sequences.len() >= 5, "{model}: {} sequences", sequences.len());
-        assert_eq!(
-            sequences.iter().map(Vec::len).max(),
-            Some(encoder.config().max_tokens()),
-            "{model}"
-        );
+        let sequences = golden_sequences(&golden);
+        assert!(sequences.len() >= 12, "{model}: {} sequences", sequences.len());
+        let longest = |golden: &Golden| golden.trunk.len() + golden.branches.iter().map(Vec::len).max().unwrap_or(0);
+        for branched in [false, true] {
+            let kind = sequences.iter().filter(|golden| golden.branches.is_empty() != branched);
+            assert_eq!(kind.map(longest).max(), Some(encoder.config().max_tokens()), "{model}");
+        }
 
         // All in one batch, so that a sequence that saw its neighbours would show.
-        let batch: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
-        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        let batch: Vec<Ids> = sequences
+            .iter()
+            .map(|golden| Ids {
+                trunk: &golden.trunk,
+                branches: &golden.branches,
+            })
+            .collect();
+        let lengths: Vec<Lengths> = batch.iter().map(Ids::lengths).collect();
         let mut states = encoder.embed(&batch).expect("embeddings");
         for layer in 0..=encoder.layers().len() {
             if layer > 0 {
                 states = encoder.layers()[layer - 1].forward(&states, &lengths).expect("a layer");
             }
             let mut first = 0;
-            for (index, length) in lengths.iter().enumerate() {
-                let own = states.narrow(0, first, *length).expect("rows");
-                let expected = &golden[&format!("seq{index}.hidden.{layer}")];
-                let difference = largest_difference(&own, expected);
-                assert!(
-                    difference <= 1e-4,
-                    "{model}, layer {layer}, sequence {index}: {difference}"
-                );
-                first += length;
+            for (sequence, lengths) in sequences.iter().zip(&lengths) {
+                let name = format!("{}.hidden.{layer}", sequence.name);
+                let own = states.narrow(0, first, lengths.total()).expect("rows");
+                let difference = largest_difference(&own, &golden[&name]);
+                assert!(difference <= 1e-4, "{model}, {name}: {difference}");
+                first += lengths.total();
             }
         }
         assert_eq!(
@@ -79,7 +110,7 @@ fn shipped_weights_agree_with_candle_transformers() {
         let prepared = pipeline.prepare(&super::common::text(&text)).expect("a good article");
         let ids = &prepared.sequences[0].ids;
         let ours = encoder
-            .encode(&[ids])
+            .encode(&[Ids::from(ids.as_slice())])
             .and_then(|states| Ok(states.mean(0)?))
             .expect("ours");
         let input = Tensor::new(ids.as_slice(), &Device::Cpu)
@@ -156,8 +187,16 @@ fn what_does_not_fit_is_an_error() {
     let encoder = load("tests/data/encoder/xlm_roberta");
     let max = encoder.config().max_tokens();
     let rows = encoder.config().vocab_size;
+    let too_long =
+        |ids: Ids| matches!(encoder.encode(&[ids]), Err(EncoderError::TooLong { length, .. }) if length == max + 1);
     let long = vec![5; max + 1];
-    assert!(matches!(encoder.encode(&[&long]), Err(EncoderError::TooLong { length, .. }) if length == max + 1));
+    assert!(too_long(Ids::from(long.as_slice())));
+    let (trunk, branches) = (&long[..max - 2], [vec![5; 2], vec![5; 3]]);
+    assert!(too_long(Ids {
+        trunk,
+        branches: &branches
+    }));
     let foreign = [0, u32::try_from(rows).expect("a small table")];
-    assert!(matches!(encoder.encode(&[&foreign]), Err(EncoderError::TokenId { id, .. }) if id as usize == rows));
+    let outcome = encoder.encode(&[Ids::from(&foreign[..])]);
+    assert!(matches!(outcome, Err(EncoderError::TokenId { id, .. }) if id as usize == rows));
 }

@@ -1,3 +1,4 @@
+mod archive;
 mod bundles;
 mod classifiers;
 mod cli;
@@ -6,9 +7,13 @@ mod compat;
 mod encoder;
 mod http;
 mod hub;
+mod page;
 mod pipeline;
 mod registry;
+mod resume;
 mod running;
+mod score;
 mod service;
+mod shared;
 mod shipped;
 mod tokenizer;

@@ -88,3 +88,27 @@ fn a_port_in_use_is_told_with_the_remedy() {
     assert!(!output.status.success());
     assert!(message.contains(&port) && message.contains("--port"), "{message}");
 }
+
+#[test]
+fn health_succeeds_while_the_service_is_ready_and_fails_once_it_is_gone() {
+    let mut running = Running::start(&repository("models"), &["--model", "tiny"]);
+    let port = running.address.port().to_string();
+    let health = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_tasnif"))
+            .args(["health", "--port", &port])
+            .output()
+            .expect("the program runs");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert_eq!(health(), (true, String::new()));
+    running.terminate();
+    running.child.wait().expect("it ends");
+    let (healthy, said) = health();
+    assert!(
+        !healthy && said.contains(&format!("the service at 127.0.0.1:{port} is not ready")),
+        "{said}"
+    );
+}

@@ -94,7 +94,7 @@ proptest! {
 
         for target in [None, Some(0)] {
             let mut covered = 0;
-            for sequence in prepared.sequences.iter().filter(|sequence| sequence.target == target) {
+            for sequence in prepared.sequences.iter().filter(|sequence| sequence.targets.first().map(|target| target.index) == target) {
                 prop_assert!(sequence.ids.len() <= max);
                 prop_assert!(sequence.tokens.start <= covered, "tokens {} to {} are in no window", covered, sequence.tokens.start);
                 prop_assert_eq!(&sequence.ids[sequence.text.clone()], &tokens.ids[sequence.tokens.clone()]);
