@@ -66,9 +66,8 @@ def main() -> None:
             if found is None:
                 raise SystemExit(said)
             rate = float(found[1])
-            print(
-                f"score: {rate:.2f} rows/s, peak {memory:.0f} MB, {out.stat().st_size / 1e6:.1f} MB written", flush=True
-            )
+            size = out.stat().st_size / 1e6
+            print(f"score: {rate:.2f} rows/s, {cpu:.0f} s of CPU, peak {memory:.0f} MB, {size:.1f} MB out", flush=True)
             if args.no_bench:
                 continue
             said, memory, cpu = run([args.tasnif, "bench", "--json", "--alone", "1", str(rows)])

@@ -82,7 +82,7 @@ def cases(vocabulary: int) -> list[Case]:
         Case(
             "camembert",
             CamembertConfig(**bert_like, max_position_embeddings=POSITIONS + 2),
-            ("entailment", "neutral", "contradiction"),
+            ("for", "neither", "against"),
             None,
         ),
         Case(
@@ -124,8 +124,8 @@ def cases(vocabulary: int) -> list[Case]:
     ]
 
 
-def make(case: Case, tokenizer: Tokenizer, out: Path) -> None:
-    """Write one classifier and its answers."""
+def write_model(case: Case, target: Path) -> Any:
+    """Write a random classifier; the answer is the model as it is stored, in f32."""
     torch.manual_seed(sum(map(ord, case.name)))
     config = case.config
     config.num_labels = len(case.labels)
@@ -146,11 +146,17 @@ def make(case: Case, tokenizer: Tokenizer, out: Path) -> None:
         # The answers are those of the weights as stored.
         model = model.to(case.dtype).float()
 
-    target = out / case.name
     shutil.rmtree(target, ignore_errors=True)
     stored = AutoModelForSequenceClassification.from_config(config).to(case.dtype)
     stored.load_state_dict(model.state_dict())
     stored.save_pretrained(target, max_shard_size=case.shard)
+    return model
+
+
+def make(case: Case, tokenizer: Tokenizer, out: Path) -> None:
+    """Write one classifier and its answers."""
+    target = out / case.name
+    model = write_model(case, target)
     with (target / "golden.jsonl").open("w", encoding="utf-8") as golden:
         for text in TEXTS:
             ids = tokenizer.encode(text).ids

@@ -7,12 +7,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::article::Task;
 use crate::batcher::Settings;
 use crate::encoder::Precision;
-use crate::http::{Key, Limits};
+use crate::http::{Access, Key, KeyError, Limits, Scope};
 use crate::hub;
 
 pub use score::ScoreArgs;
@@ -41,6 +42,10 @@ pub struct Cli {
     /// What is logged: error, warn, info, debug, trace, or tracing's directives such as tasnif=debug,warn.
     #[arg(long, global = true, env = "TASNIF_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+
+    /// Send a trace of each request to this OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318.
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide = !cfg!(feature = "otlp"))]
+    pub otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -68,6 +73,9 @@ pub enum Command {
     /// Measure throughput, latency and memory on articles of your own.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Make an API key, and the line by which the service knows it.
+    #[command(after_help = KEY_EXAMPLES)]
+    Key(KeyArgs),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -76,8 +84,8 @@ Example:
   curl -s localhost:8080/v1/classify -H 'Content-Type: application/json' \\
        -d '{\"text\": \"…\", \"targets\": [\"US-Russia talks\"]}'
 
-Routes: POST /v1/classify, GET /v1/models, /v1/topics, /health/live, /health/ready
-With an admin key: POST or DELETE /v1/admin/models/NAME, PUT or DELETE /v1/admin/aliases/ALIAS";
+Routes: POST /v1/classify, GET /v1/models, /v1/topics, /health/live, /health/ready, /metrics, /openapi.json, /docs
+With a key of scope admin: POST or DELETE /v1/admin/models/NAME, PUT or DELETE /v1/admin/aliases/ALIAS";
 
 const CLASSIFY_EXAMPLES: &str = "\
 Examples:
@@ -99,6 +107,15 @@ Example:
   tasnif bench --concurrency 16 articles.jsonl
 
 FILE has one article object a line, as POST /v1/classify takes it; fields that it doesn't know are passed over.";
+
+const KEY_EXAMPLES: &str = "\
+Examples:
+  tasnif key newsroom >>keys                        # shows the key, keeps its hash
+  tasnif key operator --scope admin,metrics >>keys
+  printf %s \"$KEY\" | tasnif key desk --stdin >>keys  # for a key that exists
+  tasnif serve --api-keys-file keys
+
+The service stores no key, only its SHA-256. A scope that no key has is open to everybody, except admin, which is closed then.";
 
 /// Where the models are.
 #[derive(Debug, Clone, Args)]
@@ -201,20 +218,65 @@ pub struct ServeArgs {
     #[arg(long, env = "TASNIF_WATCH")]
     pub watch: bool,
 
-    /// Whoever sends it as `Authorization: Bearer KEY` may load, unload and name models (/v1/admin/...). Off without one.
+    /// Keys by their hashes, as `tasnif key` writes them: NAME:SCOPES:SHA256; whoever calls sends `Authorization: Bearer KEY`.
+    #[arg(
+        long = "api-key",
+        env = "TASNIF_API_KEYS",
+        value_name = "LINE",
+        value_delimiter = ','
+    )]
+    api_keys: Vec<Key>,
+
+    /// A file of such lines; blank ones and those that begin with # are passed over.
+    #[arg(long, env = "TASNIF_API_KEYS_FILE", value_name = "FILE")]
+    pub api_keys_file: Option<PathBuf>,
+
+    /// A key of scope admin as it is, not as a hash: it may load, unload and name models (/v1/admin/...).
     #[arg(long, env = "TASNIF_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     admin_key: Option<String>,
+
+    /// Pages of these origins may call (CORS), such as https://desk.example.org; * for all.
+    #[arg(
+        long = "cors-origin",
+        env = "TASNIF_CORS_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    origins: Vec<HeaderValue>,
+
+    /// Serve HTTPS with this certificate and its chain (PEM). A renewed file is taken up without a restart.
+    #[arg(long, env = "TASNIF_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's key (PEM).
+    #[arg(long, env = "TASNIF_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 
     #[command(flatten)]
     pub address: AddressArgs,
 
-    /// The largest request body.
+    /// The largest request body; of a stream, the longest line.
     #[arg(long, env = "TASNIF_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 2 << 20)]
     max_body_bytes: usize,
 
-    /// The most articles in one request.
+    /// The most articles in one request; of a stream, under way at a time.
     #[arg(long, env = "TASNIF_MAX_ARTICLES", value_name = "N", default_value_t = 256)]
     max_articles: usize,
+
+    /// The longest that an article may take to be answered; a request may ask for less with X-Request-Timeout-Ms.
+    // The default: a body of 2 MiB is about 500,000 tokens, 100 s of two processors; room for three such at a time.
+    #[arg(long, env = "TASNIF_DEADLINE_SECONDS", value_name = "SECONDS", default_value_t = 300)]
+    deadline_seconds: u64,
+
+    /// How long a client is waited for: its request's head, its body, the next piece of a stream, taking its answer.
+    // The default: longer than the 60 s for which common load balancers keep idle connections.
+    #[arg(
+        long,
+        env = "TASNIF_CLIENT_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 75
+    )]
+    client_timeout_seconds: u64,
 
     /// How long open requests may take to be answered after SIGTERM.
     #[arg(long, env = "TASNIF_GRACE_SECONDS", value_name = "SECONDS", default_value_t = 30)]
@@ -222,10 +284,20 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    #[must_use]
-    pub fn admin(&self) -> Option<Key> {
+    /// `file` holds the lines of `--api-keys-file`.
+    pub fn access(&self, file: &str) -> Result<Access, KeyError> {
+        let mut keys = self.api_keys.clone();
+        for line in file
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        {
+            keys.push(line.parse()?);
+        }
         // An empty variable is how a deployment says that there is none.
-        self.admin_key.as_deref().filter(|key| !key.is_empty()).map(Key::new)
+        let admin = self.admin_key.as_deref().filter(|key| !key.is_empty());
+        keys.extend(admin.map(|key| Key::new("admin", &[Scope::Admin], key)));
+        let origins = self.origins.clone();
+        Ok(Access { keys, origins })
     }
 
     #[must_use]
@@ -233,6 +305,8 @@ impl ServeArgs {
         Limits {
             body_bytes: self.max_body_bytes,
             articles: self.max_articles,
+            deadline: Duration::from_secs(self.deadline_seconds),
+            patience: Duration::from_secs(self.client_timeout_seconds),
         }
     }
 
@@ -276,6 +350,18 @@ pub struct ClassifyArgs {
     /// What to judge the stance toward; repeat it for several. Without any: the article's main subject.
     #[arg(long = "target", value_name = "TARGET")]
     pub targets: Vec<String>,
+
+    /// Score this label in place of the model's own topics; repeat it for several.
+    #[arg(long = "label", value_name = "LABEL")]
+    pub labels: Vec<String>,
+
+    /// What an NLI model is to judge of each label, such as "This text is about {}." [default: by language].
+    #[arg(long, value_name = "SENTENCE", requires = "labels")]
+    pub hypothesis_template: Option<String>,
+
+    /// Only one of the labels can be true.
+    #[arg(long, requires = "labels")]
+    pub single_label: bool,
 
     /// The title, where the text doesn't begin with it.
     #[arg(long)]
@@ -340,6 +426,25 @@ pub struct BenchArgs {
     /// Print the figures as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// Whose it is; the log tells it for each request.
+    pub name: String,
+
+    /// What it is good for; repeat it for several.
+    #[arg(
+        long = "scope",
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        default_value = "classify"
+    )]
+    pub scopes: Vec<Scope>,
+
+    /// Read the key from standard input instead of making one.
+    #[arg(long)]
+    pub stdin: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@
 //!
 //! - [`article`]: [`article::Article`] in, [`article::Verdict`] out; the same in HTTP, on the command line and in files.
 //! - [`http`]: routes, limits, and every error as one JSON shape.
-//! - [`commands`]: `serve`, `classify`, `score`, `bench`, `models`, `health`.
+//! - [`commands`]: `serve`, `classify`, `score`, `bench`, `models`, `key`, `health`.
 //! - [`score`]: files in, files out, in order, in bounded memory, and on after a crash.
 //! - [`hub`]: models from the Hugging Face hub into the models folder.
 //! - [`registry`]: the models that are served, by name, version and alias; swapped without a failed request.

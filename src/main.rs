@@ -24,7 +24,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(_) => "info",
         _ => "warn",
     };
-    telemetry::start(cli.log_format, cli.log.as_deref(), default)?;
+    let _telemetry = telemetry::start(
+        cli.log_format,
+        cli.log.as_deref(),
+        default,
+        cli.otlp_endpoint.as_deref(),
+    )?;
     match cli.command {
         Command::Serve(args) => commands::serve(&args),
         Command::Classify(args) => commands::classify(&args),
@@ -32,6 +37,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Models(args) => commands::models(&args),
         Command::Health(args) => commands::health(&args),
         Command::Bench(args) => commands::bench(&args),
+        Command::Key(args) => commands::key(&args),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,31 @@ SCHEMA: dict[str, Any] = json.loads((MODELS / "tasnif.schema.json").read_text(en
 BUNDLES = sorted(MODELS.glob("*/tasnif.toml"))
 
 
+NLI: dict[str, Any] = {
+    "format": 1,
+    "name": "nli",
+    "version": "1",
+    "input": {"template": "pair"},
+    "windows": {"tokens": 512, "overlap": 64, "target_tokens": 128},
+    "nli": {
+        "labels": ["entailment", "not_entailment"],
+        "hypotheses": {"ar": {"topic": "هذا النص عن {}."}, "en": {"favor": "For {}.", "against": "Against {}."}},
+    },
+}
+
+
+def test_manifests_of_inference_fit() -> None:
+    jsonschema.validate(NLI, SCHEMA)
+    wrong: list[dict[str, Any]] = [
+        {"labels": ["entailment"]},
+        NLI["nli"] | {"hypotheses": {"en": {"topic": "no place"}}},
+        NLI["nli"] | {"hypotheses": {"en": {"about": "{}"}}},
+    ]
+    for nli in wrong:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(NLI | {"nli": nli}, SCHEMA)
+
+
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
@@ -38,6 +63,7 @@ def test_shipped_manifests_fit(path: Path) -> None:
         (("topics", "labels", 0, "calibration", "scale"), -1),
         (("stance", "labels"), ["against", "favor", "neutral", "unrelated"]),
         (("stance", "calibration", "temperature"), 0),
+        (("labels",), {"calibration": {"scale": 0, "bias": 1}}),
         (("files", "../secret"), "0" * 64),
     ],
 )

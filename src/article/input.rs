@@ -2,50 +2,74 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::Label;
 
 /// Limits that belong to the contract, not to a model. In characters, so that they mean the same in every script.
 pub mod limits {
     pub const ID_CHARS: usize = 512;
     pub const TARGETS: usize = 16;
     pub const TARGET_CHARS: usize = 300;
+    pub const LABELS: usize = 64;
+    /// Of a label, a hypothesis and a hypothesis template alike.
+    pub const LABEL_CHARS: usize = 300;
 }
 
 /// One article and what is asked about it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Article {
     /// Given back in the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 512)]
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    #[schema(required, min_length = 1)]
     pub text: String,
     /// An ISO 639-1 code, where the caller knows the language; detected otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9-]{2,16}$")]
     pub language: Option<String>,
     /// What to judge the stance toward; without any, the article's main subject.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
     pub targets: Vec<String>,
     /// All that the model can do, if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1)]
     pub tasks: Option<Vec<Task>>,
     /// Restricts the answer to these topics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<Vec<String>>,
+    /// Labels to score in place of the model's own topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 64)]
+    pub labels: Option<Vec<Label>>,
+    /// What an NLI model is to judge of each label: a sentence with `{}`; by the article's language, if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 300)]
+    pub hypothesis_template: Option<String>,
+    /// Whether many labels may be true at once, which they may if not given, or only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The best so many topics instead of all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub top_k: Option<usize>,
     /// One threshold in 0..1 for all topics instead of the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub threshold: Option<f32>,
     /// Whether assigned topics show the passages that speak for them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub evidence: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     Topics,
@@ -69,6 +93,18 @@ pub enum InputError {
     TooManyTokens { param: String, found: usize, max: usize },
     #[error("{found} targets, at most {max} are judged in one request; send the rest in another")]
     TooManyTargets { found: usize, max: usize },
+    #[error("{found} labels, at most {max} are scored in one request; send the rest in another")]
+    TooManyLabels { found: usize, max: usize },
+    #[error("model {model:?} has no topics of its own, it scores the labels of a request; give it labels")]
+    LabelsMissing { model: String },
+    #[error("model {model:?} judges the stance toward targets of the request alone; give it targets")]
+    TargetsMissing { model: String },
+    #[error("{param}: model {model:?} {message}")]
+    LabelsNotServed {
+        param: String,
+        model: String,
+        message: &'static str,
+    },
     #[error("{param}: {message}")]
     UnknownTask { param: String, message: String },
     #[error("model {model:?} has no task {task:?}")]
@@ -87,14 +123,23 @@ impl InputError {
             Self::Missing { .. } => "field_missing",
             Self::Invalid { .. } => "field_invalid",
             Self::Empty { param } if param.starts_with("targets") => "target_empty",
+            Self::Empty { param } if param.starts_with("labels") => "label_empty",
             Self::Empty { .. } => "text_empty",
             Self::Unreadable { param } if param.starts_with("targets") => "target_unreadable",
+            Self::Unreadable { param } if param.starts_with("labels") => "label_unreadable",
             Self::Unreadable { .. } => "text_unreadable",
             Self::TooLong { param, .. } | Self::TooManyTokens { param, .. } if param.starts_with("targets") => {
                 "target_too_long"
             }
+            Self::TooLong { param, .. } | Self::TooManyTokens { param, .. } if param.starts_with("labels") => {
+                "label_too_long"
+            }
             Self::TooLong { .. } | Self::TooManyTokens { .. } => "field_too_long",
             Self::TooManyTargets { .. } => "targets_too_many",
+            Self::TooManyLabels { .. } => "labels_too_many",
+            Self::LabelsMissing { .. } => "labels_missing",
+            Self::TargetsMissing { .. } => "targets_missing",
+            Self::LabelsNotServed { .. } => "labels_not_served",
             Self::UnknownTask { .. } | Self::TaskNotServed { .. } => "task_unknown",
             Self::UnknownTopic { .. } => "topic_unknown",
             Self::UnknownModel { .. } => "model_unknown",
@@ -111,9 +156,11 @@ impl InputError {
             | Self::Unreadable { param }
             | Self::TooLong { param, .. }
             | Self::TooManyTokens { param, .. }
+            | Self::LabelsNotServed { param, .. }
             | Self::UnknownTask { param, .. }
             | Self::UnknownTopic { param, .. } => param,
-            Self::TooManyTargets { .. } => "targets",
+            Self::TooManyTargets { .. } | Self::TargetsMissing { .. } => "targets",
+            Self::TooManyLabels { .. } | Self::LabelsMissing { .. } => "labels",
             Self::TaskNotServed { .. } => "tasks",
             Self::UnknownModel { .. } => "model",
         }
@@ -148,6 +195,12 @@ impl Article {
         })?;
         article.check()?;
         Ok(article)
+    }
+
+    /// Whether topics are asked for, of a model that has them.
+    #[must_use]
+    pub fn asks_topics(&self) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&Task::Topics))
     }
 
     /// What can be said without a model.
@@ -198,11 +251,11 @@ impl Article {
         {
             return Err(invalid("language", "a language code such as \"ar\" is expected"));
         }
-        Ok(())
+        self.check_labels()
     }
 }
 
-fn at_most(param: &str, text: Option<&str>, max: usize) -> Result<(), InputError> {
+pub(super) fn at_most(param: &str, text: Option<&str>, max: usize) -> Result<(), InputError> {
     let found = text.map_or(0, |text| text.chars().count());
     if found > max {
         return Err(InputError::TooLong {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What the model says of one article.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -22,13 +23,13 @@ pub struct Verdict {
     pub usage: Usage,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelRef {
     pub name: String,
     pub version: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Language {
     /// ISO 639-1.
     pub code: String,
@@ -36,7 +37,7 @@ pub struct Language {
     pub confidence: f32,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Topic {
     pub label: String,
     pub score: f32,
@@ -53,7 +54,7 @@ pub struct Topic {
 }
 
 /// A passage that speaks for a topic.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
     #[serde(rename = "in", default, skip_serializing_if = "Field::is_text")]
     pub field: Field,
@@ -64,7 +65,7 @@ pub struct Evidence {
 }
 
 /// The field of the article that a span lies in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Field {
     Title,
@@ -79,7 +80,7 @@ impl Field {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stance {
     /// `null` is the article's main subject.
     pub target: Option<String>,
@@ -89,7 +90,7 @@ pub struct Stance {
     pub scores: StanceScores,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StanceScores {
     pub favor: f32,
     pub against: f32,
@@ -97,7 +98,7 @@ pub struct StanceScores {
     pub unrelated: f32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Of title and text as one sequence of the model: with its prefix and special tokens, without what overlapping windows
     /// read twice, without targets.

@@ -1,6 +1,7 @@
 //! One article between admission and answer.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -14,6 +15,7 @@ type Reply = oneshot::Sender<Result<Verdict, ClassifyError>>;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) pipeline: Arc<Pipeline>,
+    pub(super) queued: Instant,
     prepared: Prepared,
     progress: Mutex<Progress>,
 }
@@ -63,6 +65,7 @@ impl Job {
         let readings = vec![None; prepared.sequences.len()];
         Self {
             pipeline,
+            queued: Instant::now(),
             prepared,
             progress: Mutex::new(Progress {
                 readings,
@@ -81,10 +84,7 @@ impl Job {
 
     /// Whether nobody waits for the answer any more: the client left, or the article failed already.
     pub(super) fn is_abandoned(&self) -> bool {
-        lock(&self.progress)
-            .open
-            .as_ref()
-            .is_none_or(|open| open.reply.is_closed())
+        lock(&self.progress).open.is_none()
     }
 
     /// Takes one sequence's reading; the last one makes the verdict.
@@ -102,6 +102,11 @@ impl Job {
         };
         drop(progress);
         open.answer(Ok(self.pipeline.conclude(&self.prepared, &readings)));
+    }
+
+    /// Gives its room back unanswered; whether it had any.
+    pub(super) fn give_up(&self) -> bool {
+        lock(&self.progress).open.take().is_some()
     }
 
     pub(super) fn fail(&self, message: &str) {

@@ -8,6 +8,7 @@
 //! caller is refused at once, or waits for room if it has other work in the queue already.
 
 mod job;
+mod metrics;
 mod queue;
 
 use std::sync::Arc;
@@ -15,13 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, TryAcquireError, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::article::{Article, InputError, Verdict};
 use crate::pipeline::{Pipeline, PipelineError, PrepareError, Prepared, Sequence};
 
 use job::{Job, Unit};
 use queue::Queue;
+
+pub use metrics::Metrics;
 
 /// How much is done at once.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +84,7 @@ struct Shared {
     room: Arc<Semaphore>,
     settings: Settings,
     speed: Speed,
+    metrics: Metrics,
 }
 
 impl Batcher {
@@ -97,6 +101,7 @@ impl Batcher {
             room: Arc::new(Semaphore::new(settings.queue_tokens)),
             settings,
             speed: Speed::default(),
+            metrics: Metrics::default(),
         });
         let mut threads = Vec::with_capacity(settings.threads);
         for index in 0..settings.threads {
@@ -118,24 +123,40 @@ impl Batcher {
         self.shared.settings
     }
 
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Sequences that wait for a batch.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.len()
+    }
+
     /// Tokens admitted and not yet answered.
     #[must_use]
     pub fn load(&self) -> usize {
         self.shared.settings.queue_tokens - self.shared.room.available_permits()
     }
 
-    /// Whether there is any room, for a request that would wait for more of it.
-    pub fn admits(&self) -> Result<(), ClassifyError> {
-        match self.shared.room.available_permits() {
-            _ if self.shared.room.is_closed() => Err(ClassifyError::Closed),
-            0 => Err(self.overloaded()),
-            _ => Ok(()),
+    /// Whether there is any room, and little enough before it for an answer within `time`.
+    pub fn admits(&self, time: Duration) -> Result<(), ClassifyError> {
+        if self.shared.room.is_closed() {
+            return Err(ClassifyError::Closed);
         }
+        let load = self.load();
+        let late = load > 0 && self.shared.speed.time_for(load) > time;
+        if late || load == self.shared.settings.queue_tokens {
+            return Err(self.overloaded());
+        }
+        Ok(())
     }
 
     fn overloaded(&self) -> ClassifyError {
         ClassifyError::Overloaded {
-            retry_after: self.shared.speed.time_for(self.load()),
+            // In whole seconds, as Retry-After is.
+            retry_after: Duration::from_secs(self.shared.speed.time_for(self.load()).as_secs() + 1),
         }
     }
 
@@ -146,29 +167,63 @@ impl Batcher {
         article: Article,
         admission: Admission,
     ) -> Result<Verdict, ClassifyError> {
+        let counted = self.shared.metrics.article(&pipeline.manifest().name);
+        let outcome = self.admit_and_answer(pipeline, article, admission).await;
+        counted.end(&outcome);
+        outcome
+    }
+
+    async fn admit_and_answer(
+        &self,
+        pipeline: Arc<Pipeline>,
+        article: Article,
+        admission: Admission,
+    ) -> Result<Verdict, ClassifyError> {
+        let capacity = self.shared.settings.queue_tokens;
+        // Who would be refused takes room before any work, by estimate; who waits for room knows exactly how much.
+        let estimate = match admission {
+            Admission::Refuse => Some(self.take_room(estimated_tokens(&article).min(capacity))?),
+            Admission::Wait => None,
+        };
         let prepared = self.prepare(Arc::clone(&pipeline), article).await?;
 
-        let settings = self.shared.settings;
         // An article larger than the whole queue takes all of it, alone.
-        let cost = prepared.encoder_tokens().min(settings.queue_tokens);
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.shared.room);
-        let permit = match admission {
-            Admission::Refuse => room.try_acquire_many_owned(cost).map_err(|error| match error {
-                TryAcquireError::NoPermits => self.overloaded(),
-                TryAcquireError::Closed => ClassifyError::Closed,
-            })?,
-            Admission::Wait => room.acquire_many_owned(cost).await.map_err(|_| ClassifyError::Closed)?,
+        let cost = prepared.encoder_tokens().min(capacity);
+        let permit = match estimate {
+            Some(mut permit) if permit.num_permits() >= cost => {
+                drop(permit.split(permit.num_permits() - cost));
+                permit
+            }
+            Some(mut permit) => {
+                permit.merge(self.take_room(cost - permit.num_permits())?);
+                permit
+            }
+            None => Arc::clone(&self.shared.room)
+                .acquire_many_owned(u32::try_from(cost).unwrap_or(u32::MAX))
+                .await
+                .map_err(|_| ClassifyError::Closed)?,
         };
         let (reply, answer) = oneshot::channel();
-        let job = Arc::new(Job::new(pipeline, prepared, reply, permit));
-        if !self.shared.queue.push(job) {
+        let place = Place {
+            queue: &self.shared.queue,
+            job: Arc::new(Job::new(pipeline, prepared, reply, permit)),
+        };
+        if !self.shared.queue.push(&place.job) {
             return Err(ClassifyError::Closed);
         }
         // The sender is dropped unanswered only if its thread died.
         answer
             .await
             .unwrap_or_else(|_| Err(ClassifyError::Failed("it gave no answer".to_owned())))
+    }
+
+    fn take_room(&self, tokens: usize) -> Result<OwnedSemaphorePermit, ClassifyError> {
+        let room = Arc::clone(&self.shared.room);
+        room.try_acquire_many_owned(u32::try_from(tokens).unwrap_or(u32::MAX))
+            .map_err(|error| match error {
+                TryAcquireError::NoPermits => self.overloaded(),
+                TryAcquireError::Closed => ClassifyError::Closed,
+            })
     }
 
     /// Answers what was admitted, refuses the rest, and ends the threads. Blocks until that is done.
@@ -184,10 +239,37 @@ impl Batcher {
 
     async fn prepare(&self, pipeline: Arc<Pipeline>, article: Article) -> Result<Prepared, ClassifyError> {
         let _place = self.preparing.acquire().await.map_err(|_| ClassifyError::Closed)?;
-        tokio::task::spawn_blocking(move || pipeline.prepare(&article))
-            .await
-            .map_err(|error| ClassifyError::Failed(error.to_string()))?
-            .map_err(ClassifyError::from)
+        let tokenization = self.shared.metrics.tokenization.clone();
+        tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let prepared = pipeline.prepare(&article);
+            tokenization.observe(begun.elapsed().as_secs_f64());
+            prepared
+        })
+        .await
+        .map_err(|error| ClassifyError::Failed(error.to_string()))?
+        .map_err(ClassifyError::from)
+    }
+}
+
+/// About what the encoder will read: a token is 4 to 6 bytes in most languages, and each target reads the text again.
+fn estimated_tokens(article: &Article) -> usize {
+    let bytes = article.title.as_deref().map_or(0, str::len) + article.text.len();
+    let passes = article.targets.len() + usize::from(article.targets.is_empty() || article.asks_topics());
+    (bytes / 5 * passes).max(1)
+}
+
+/// An article's place in the queue, which is free again when its caller leaves.
+struct Place<'a> {
+    queue: &'a Queue,
+    job: Arc<Job>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.job.give_up() {
+            self.queue.remove(&self.job);
+        }
     }
 }
 
@@ -220,15 +302,21 @@ impl Shared {
         };
         let sequences: Vec<&Sequence> = batch.iter().map(Unit::sequence).collect();
         let tokens: usize = sequences.iter().map(|sequence| sequence.rows()).sum();
+        let metrics = &self.metrics;
+        metrics.batch_sequences.observe(sequences.len() as f64);
+        metrics.batch_tokens.observe(tokens as f64);
+        for unit in batch.iter().filter(|unit| unit.index == 0) {
+            metrics.queue_wait.observe(unit.job.queued.elapsed().as_secs_f64());
+        }
         let begun = Instant::now();
         // A panic is a bug of ours, but one article's bug must not take the thread from all others.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.read(&sequences)));
+        let time = begun.elapsed();
+        metrics.inference.observe(time.as_secs_f64());
         match outcome {
             Ok(Ok(readings)) => {
-                self.speed.record(
-                    tokens,
-                    begun.elapsed() / u32::try_from(self.settings.threads).unwrap_or(1),
-                );
+                self.speed
+                    .record(tokens, time / u32::try_from(self.settings.threads).unwrap_or(1));
                 for (unit, reading) in batch.iter().zip(readings) {
                     unit.job.finish(unit.index, reading);
                 }
@@ -265,7 +353,7 @@ impl Speed {
     }
 
     fn time_for(&self, tokens: usize) -> Duration {
-        Duration::from_secs((tokens as f64 / self.get()).ceil().max(1.0) as u64)
+        Duration::from_secs_f64(tokens as f64 / self.get())
     }
 }
 

@@ -22,7 +22,7 @@ struct State {
 
 impl Queue {
     /// Adds all of an article's sequences; `false` once the queue is closed.
-    pub(super) fn push(&self, job: Arc<Job>) -> bool {
+    pub(super) fn push(&self, job: &Arc<Job>) -> bool {
         let mut state = lock(&self.state);
         if state.closed {
             return false;
@@ -34,6 +34,23 @@ impl Queue {
         drop(state);
         self.changed.notify_all();
         true
+    }
+
+    /// Takes out what has not begun of an article.
+    pub(super) fn remove(&self, job: &Arc<Job>) {
+        let mut state = lock(&self.state);
+        let mut tokens = 0;
+        state.units.retain(|unit| {
+            let stays = !Arc::ptr_eq(&unit.job, job);
+            tokens += if stays { unit.tokens() } else { 0 };
+            stays
+        });
+        state.tokens = tokens;
+    }
+
+    /// Sequences that wait.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.state).units.len()
     }
 
     /// No more articles; the threads end when the queue is empty.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use super::table;
-use crate::article::Article;
+use crate::article::{Article, Label};
 use crate::batcher::Admission;
 use crate::config::ClassifyArgs;
 
@@ -62,6 +62,11 @@ fn article(args: &ClassifyArgs) -> anyhow::Result<Article> {
     };
     if !args.targets.is_empty() {
         article.targets.clone_from(&args.targets);
+    }
+    if !args.labels.is_empty() {
+        article.labels = Some(args.labels.iter().cloned().map(Label::Name).collect());
+        article.hypothesis_template.clone_from(&args.hypothesis_template);
+        article.multi_label = args.single_label.then_some(false);
     }
     if args.title.is_some() {
         article.title.clone_from(&args.title);

@@ -3,6 +3,7 @@
 mod bench;
 mod classify;
 mod health;
+mod key;
 mod models;
 mod score;
 mod serve;
@@ -18,6 +19,7 @@ use crate::pipeline::Pipeline;
 pub use bench::bench;
 pub use classify::classify;
 pub use health::health;
+pub use key::key;
 pub use models::models;
 pub use score::score;
 pub use serve::serve;

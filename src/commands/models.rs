@@ -81,7 +81,16 @@ fn tasks(manifest: &Manifest) -> String {
         .as_ref()
         .map(|topics| format!("{} topics", topics.labels.len()));
     let stance = manifest.stance.as_ref().map(|_| "stance".to_owned());
-    topics.into_iter().chain(stance).collect::<Vec<_>>().join(", ")
+    let nli = manifest
+        .nli
+        .as_ref()
+        .map(|_| "labels and stance by inference".to_owned());
+    topics
+        .into_iter()
+        .chain(stance)
+        .chain(nli)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn size(dir: &Path) -> u64 {

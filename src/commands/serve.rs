@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::batcher::Batcher;
 use crate::config::ServeArgs;
-use crate::http::{self, Service};
+use crate::http::{self, Access, Service, Tls};
 use crate::registry::{self, Registry, RegistryError};
 
 /// Binds first, so that a port in use is told at once and a probe finds a live process; loads the model beside; and
@@ -26,6 +26,18 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let access = access(args)?;
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
+        _ => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if !args.address.host.is_loopback() && access.keys.is_empty() {
+        tracing::warn!(
+            "whoever reaches {} may classify: there are no keys (tasnif key --help)",
+            args.address.host
+        );
+    }
     let listener = TcpListener::bind((args.address.host, args.address.port))
         .await
         .with_context(|| {
@@ -35,9 +47,9 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
             )
         })?;
     let address = listener.local_addr()?;
-    tracing::info!("listening on http://{address}");
+    tracing::info!("listening on {scheme}://{address}");
 
-    let service = Arc::new(Service::new(args.limits(), args.admin()));
+    let service = Arc::new(Service::new(args.limits(), access));
     let stop = async move {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -45,7 +57,7 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         };
         tracing::info!("{signal}: answering what was accepted");
     };
-    let server = http::serve(listener, Arc::clone(&service), stop, args.grace());
+    let server = http::serve(listener, Arc::clone(&service), tls, stop, args.grace());
     tokio::pin!(server);
 
     let registry = Arc::new(Registry::new(
@@ -55,25 +67,35 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     ));
     let loaded = tokio::select! {
         // The server ends first only by a signal while the models were loading.
-        result = &mut server => return Ok(result?),
+        () = &mut server => return Ok(()),
         loaded = load(&registry, args) => loaded?,
     };
     service.ready(Arc::clone(&registry));
     tracing::info!(
         threads = args.engine.settings().threads,
         ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "ready: POST http://{address}/v1/classify"
+        "ready: POST {scheme}://{address}/v1/classify"
     );
     let watching = args
         .watch
         .then(|| tokio::spawn(registry::watch(Arc::clone(&registry), loaded)));
-    server.await?;
+    server.await;
     if let Some(watching) = watching {
         watching.abort();
     }
     tokio::task::block_in_place(|| registry.batcher().shut_down());
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who may do what, by flags and by the file of keys.
+fn access(args: &ServeArgs) -> anyhow::Result<Access> {
+    let Some(path) = &args.api_keys_file else {
+        return Ok(args.access("")?);
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("can't read the keys in {}", path.display()))?;
+    args.access(&text)
+        .with_context(|| format!("a line of {}", path.display()))
 }
 
 /// Loads the models that the flags name; the first becomes the default unless one is called so. The answer is

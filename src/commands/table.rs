@@ -52,7 +52,8 @@ fn write_all(out: &mut String, article: &Article, verdict: &Verdict) -> std::fmt
 }
 
 fn write_topics(out: &mut String, article: &Article, topics: &[Topic]) -> std::fmt::Result {
-    let shown = |topic: &&Topic| topic.assigned || topic.score >= SHOWN;
+    // Whoever names labels wants to see each.
+    let shown = |topic: &&Topic| topic.assigned || topic.score >= SHOWN || article.labels.is_some();
     let width = topics
         .iter()
         .filter(shown)

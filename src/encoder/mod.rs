@@ -50,6 +50,9 @@ pub enum EncoderError {
 #[derive(Debug, Clone, Copy)]
 pub struct Ids<'a> {
     pub trunk: &'a [u32],
+    /// The position in the trunk from which tokens have type 1, as those of a BERT's second segment do; beyond the end if none
+    /// has.
+    pub second: usize,
     pub branches: &'a [Vec<u32>],
 }
 
@@ -74,7 +77,11 @@ impl<'a> Ids<'a> {
 /// A sequence without branches.
 impl<'a> From<&'a [u32]> for Ids<'a> {
     fn from(trunk: &'a [u32]) -> Self {
-        Self { trunk, branches: &[] }
+        Self {
+            trunk,
+            second: usize::MAX,
+            branches: &[],
+        }
     }
 }
 

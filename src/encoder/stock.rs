@@ -31,6 +31,8 @@ struct Dimensions {
     hidden_size: usize,
     vocab_size: usize,
     max_position_embeddings: usize,
+    #[serde(default)]
+    type_vocab_size: usize,
 }
 
 /// Loads the encoder of architecture `name`.
@@ -113,14 +115,15 @@ impl Encoder for Stock {
         }
         let states: Vec<Tensor> = sequences
             .iter()
-            .map(|ids| self.encode_one(ids.trunk))
+            .map(|ids| self.encode_one(ids))
             .collect::<Result<_, _>>()?;
         Ok(Tensor::cat(&states, 0)?)
     }
 }
 
 impl Stock {
-    fn encode_one(&self, ids: &[u32]) -> Result<Tensor, EncoderError> {
+    fn encode_one(&self, sequence: &Ids<'_>) -> Result<Tensor, EncoderError> {
+        let ids = sequence.trunk;
         let max = self.max_tokens();
         if ids.len() > max {
             return Err(EncoderError::TooLong { length: ids.len(), max });
@@ -131,7 +134,12 @@ impl Stock {
         }
         let input = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
         let states = match &self.network {
-            Network::DebertaV2(model) => model.forward(&input, None, None)?,
+            Network::DebertaV2(model) => {
+                let typed = self.dimensions.type_vocab_size > 1;
+                let kind = |position| u32::from(typed && position >= sequence.second);
+                let types: Vec<u32> = (0..ids.len()).map(kind).collect();
+                model.forward(&input, Some(Tensor::new(types, &Device::Cpu)?.unsqueeze(0)?), None)?
+            }
             Network::ModernBert(model) => model.forward(&input, &input.ones_like()?)?,
         };
         Ok(states.squeeze(0)?)

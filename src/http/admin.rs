@@ -1,81 +1,53 @@
-//! Loading, unloading and naming models while the service runs. Off unless an admin key is set.
-
-use std::sync::Arc;
+//! Loading, unloading and naming models while the service runs. Off unless a key may do it.
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
-use super::{ApiError, App, Service, body};
+use super::answers::{AliasRemoved, Aliased, Loaded, Unloaded};
+use super::body::{self, MediaType};
+use super::openapi::{LoadResponses, RemoveAliasResponses, SetAliasResponses, UnloadResponses};
+use super::{ApiError, App, Service, stream};
 use crate::registry::RegistryError;
 
-/// A key as its hash: two hashes are compared, whose time tells nothing about the key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+type Name = Result<Path<String>, PathRejection>;
 
-impl Key {
-    #[must_use]
-    pub fn new(key: &str) -> Self {
-        Self(Sha256::digest(key.as_bytes()).into())
-    }
+fn name(path: Name) -> Result<String, ApiError> {
+    let Path(name) = path.map_err(|error| ApiError::path_invalid(&error.body_text()))?;
+    Ok(name)
 }
 
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(…)")
-    }
-}
-
-/// Lets only who sends `Authorization: Bearer KEY` pass; without a key set, these routes don't exist.
-pub(super) async fn guard(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
-    let Some(key) = &service.admin else {
-        return ApiError::new(
-            StatusCode::NOT_FOUND,
-            "admin_off",
-            "no admin key is set; start the service with TASNIF_ADMIN_KEY to manage models",
-        )
-        .into_response();
-    };
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-        .map(|given| Key::new(given.trim()));
-    if given.as_ref() != Some(key) {
-        let mut response = ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "key_invalid",
-            "the admin key is missing or wrong; send \"Authorization: Bearer KEY\"",
-        )
-        .into_response();
-        let challenge = axum::http::HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        return response;
-    }
-    next.run(request).await
-}
-
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Load {
+pub(super) struct Load {
     /// Keep a previous version of the same name beside the new one.
     keep: bool,
 }
 
-/// `POST /v1/admin/models/{name}`: loads a folder of the models folder and switches to it. A model that is refused leaves
-/// what is served as it is.
+/// Load a model
+///
+/// Loads a folder of the models folder and switches to it. A model that is refused leaves what is served as it is.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/models/{name}",
+    tag = "administration",
+    params(("name" = String, Path, description = "The folder")),
+    request_body(content = Option<Load>, example = json!({"keep": true})),
+    security(("key" = [])),
+    responses(LoadResponses)
+)]
 pub(super) async fn load(
     State(service): App,
-    Path(name): Path<String>,
+    path: Name,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Loaded>, ApiError> {
+    let name = name(path)?;
     let registry = service.registry()?;
     let options: Load = options(&service, &headers, body).await?;
     let folder = registry.folder(&name)?;
@@ -83,37 +55,69 @@ pub(super) async fn load(
         return Err(RegistryError::NotThere(name).into());
     }
     let served = registry.load(folder, options.keep).await?;
-    Ok(Json(json!({ "model": served.pipeline.model_ref() })).into_response())
+    let model = served.pipeline.model_ref();
+    Ok(Json(Loaded { model }))
 }
 
-/// `DELETE /v1/admin/models/{name}`: a name, or `name@version`.
-pub(super) async fn unload(State(service): App, Path(name): Path<String>) -> Result<Response, ApiError> {
-    service.registry()?.unload(&name)?;
-    Ok(Json(json!({ "unloaded": name })).into_response())
+/// Unload a model
+///
+/// What began on it ends on it.
+#[utoipa::path(
+    delete,
+    path = "/v1/admin/models/{name}",
+    tag = "administration",
+    params(("name" = String, Path, description = "A name with all its versions, or `name@version`")),
+    security(("key" = [])),
+    responses(UnloadResponses)
+)]
+pub(super) async fn unload(State(service): App, path: Name) -> Result<Json<Unloaded>, ApiError> {
+    let unloaded = name(path)?;
+    service.registry()?.unload(&unloaded)?;
+    Ok(Json(Unloaded { unloaded }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Alias {
+pub(super) struct Alias {
+    /// A name, or `name@version`.
     model: String,
 }
 
-/// `PUT /v1/admin/aliases/{alias}` with `{"model": "name"}`.
+/// Set an alias
+#[utoipa::path(
+    put,
+    path = "/v1/admin/aliases/{alias}",
+    tag = "administration",
+    params(("alias" = String, Path)),
+    request_body(content = Alias, example = json!({"model": "mine"})),
+    security(("key" = [])),
+    responses(SetAliasResponses)
+)]
 pub(super) async fn set_alias(
     State(service): App,
-    Path(alias): Path<String>,
+    path: Name,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, ApiError> {
-    let target: Alias = options(&service, &headers, body).await?;
-    service.registry()?.alias(&alias, Some(&target.model))?;
-    Ok(Json(json!({ "alias": alias, "model": target.model })).into_response())
+) -> Result<Json<Aliased>, ApiError> {
+    let alias = name(path)?;
+    let Alias { model } = options(&service, &headers, body).await?;
+    service.registry()?.alias(&alias, Some(&model))?;
+    Ok(Json(Aliased { alias, model }))
 }
 
-/// `DELETE /v1/admin/aliases/{alias}`.
-pub(super) async fn remove_alias(State(service): App, Path(alias): Path<String>) -> Result<Response, ApiError> {
-    service.registry()?.alias(&alias, None)?;
-    Ok(Json(json!({ "removed": alias })).into_response())
+/// Remove an alias
+#[utoipa::path(
+    delete,
+    path = "/v1/admin/aliases/{alias}",
+    tag = "administration",
+    params(("alias" = String, Path)),
+    security(("key" = [])),
+    responses(RemoveAliasResponses)
+)]
+pub(super) async fn remove_alias(State(service): App, path: Name) -> Result<Json<AliasRemoved>, ApiError> {
+    let removed = name(path)?;
+    service.registry()?.alias(&removed, None)?;
+    Ok(Json(AliasRemoved { removed }))
 }
 
 /// A small JSON body; an empty one counts as `{}`.
@@ -122,11 +126,11 @@ async fn options<T: for<'de> Deserialize<'de>>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, ApiError> {
-    let bytes = body::bytes(headers, body, service.limits.body_bytes).await?;
-    let value = if bytes.is_empty() {
-        json!({})
-    } else {
-        body::parse(headers, &bytes)?
+    let bytes = body::bytes(body, &service.limits).await?;
+    let value = match (bytes.is_empty(), body::media_type(headers)?) {
+        (true, _) => json!({}),
+        (false, MediaType::Json) => body::parse(&bytes)?,
+        (false, MediaType::Ndjson) => return Err(body::unsupported(stream::MEDIA_TYPE)),
     };
     T::deserialize(&value).map_err(|error: serde_json::Error| {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "field_invalid", error.to_string()).param(first_field(&value))

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::article::InputError;
 use crate::batcher::ClassifyError;
@@ -16,29 +17,51 @@ use crate::registry::RegistryError;
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: StatusCode,
-    retry_after: Option<Duration>,
+    hint: Option<Hint>,
     body: Body,
 }
 
+/// What a header tells beside the body.
+#[derive(Debug, Clone, Copy)]
+enum Hint {
+    RetryAfter(Duration),
+    SendKey,
+}
+
+impl Hint {
+    fn header(self) -> (HeaderName, HeaderValue) {
+        match self {
+            // In whole seconds, and never "at once".
+            Self::RetryAfter(time) => (header::RETRY_AFTER, HeaderValue::from(time.as_secs().max(1))),
+            Self::SendKey => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        }
+    }
+}
+
 /// The object under `error`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ErrorBody)]
 pub struct Body {
+    /// A stable name for programs.
     code: &'static str,
+    /// A sentence for people.
     message: String,
+    /// The field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     param: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Envelope<'a> {
-    error: &'a Body,
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Envelope {
+    error: Body,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            retry_after: None,
+            hint: None,
             body: Body {
                 code,
                 message: message.into(),
@@ -52,14 +75,65 @@ impl ApiError {
         self
     }
 
+    fn retry_after(mut self, time: Duration) -> Self {
+        self.hint = Some(Hint::RetryAfter(time));
+        self
+    }
+
+    pub(super) fn send_key(mut self) -> Self {
+        self.hint = Some(Hint::SendKey);
+        self
+    }
+
     pub(super) fn not_ready() -> Self {
-        let mut error = Self::new(
+        Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not_ready",
             "the model is still being loaded; GET /health/ready tells when it is there",
-        );
-        error.retry_after = Some(Duration::from_secs(1));
-        error
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn shutting_down() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting_down",
+            "the service is shutting down",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn deadline_exceeded(time: Duration) -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline_exceeded",
+            format!("there was no answer within {} ms", time.as_millis()),
+        )
+    }
+
+    pub(super) fn header_invalid(header: &str, message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "header_invalid",
+            format!("{header}: {message}"),
+        )
+        .param(header)
+    }
+
+    pub(super) fn query_invalid(message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "query_invalid",
+            format!("the query of the URL: {message}"),
+        )
+    }
+
+    pub(super) fn path_invalid(message: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "path_invalid",
+            format!("the path of the URL: {message}"),
+        )
     }
 
     pub(super) fn internal() -> Self {
@@ -76,6 +150,11 @@ impl ApiError {
 
     pub(super) fn code(&self) -> &'static str {
         self.body.code
+    }
+
+    /// The name of the header that it comes with.
+    pub(super) fn header_name(&self) -> Option<HeaderName> {
+        self.hint.map(|hint| hint.header().0)
     }
 
     pub(super) fn message(&self) -> &str {
@@ -115,14 +194,10 @@ impl From<ClassifyError> for ApiError {
     fn from(error: ClassifyError) -> Self {
         match error {
             ClassifyError::Input(error) => error.into(),
-            ClassifyError::Overloaded { retry_after } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string())
-            },
-            ClassifyError::Closed => Self {
-                retry_after: Some(Duration::from_secs(1)),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", error.to_string())
-            },
+            ClassifyError::Overloaded { retry_after } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string()).retry_after(retry_after)
+            }
+            ClassifyError::Closed => Self::shutting_down(),
             ClassifyError::Pipeline(_) | ClassifyError::Failed(_) => {
                 // The log has the reason; the caller could do nothing with it.
                 tracing::error!(%error, "an article failed");
@@ -150,12 +225,14 @@ impl From<RegistryError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Envelope { error: &self.body })).into_response();
-        if let Some(retry_after) = self.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-        }
+        let mut response = (
+            self.status,
+            Json(Envelope {
+                error: self.body.clone(),
+            }),
+        )
+            .into_response();
+        response.headers_mut().extend(self.hint.map(Hint::header));
         // For protocols that tell it in another shape.
         response.extensions_mut().insert(self);
         response

@@ -1,36 +1,72 @@
 //! The handlers.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::error::Body as ErrorBody;
-use super::{ApiError, App, body};
-use crate::article::{Article, InputError, ModelRef, Verdict};
+use super::answers::{
+    Answer, ClassifyAnswer, ClassifyRequest, Live, ModelDescription, Models, Ready, TopicDescription, Topics, Verdicts,
+};
+use super::body::{self, MediaType};
+use super::call::Call;
+use super::openapi::{ClassifyResponses, LiveResponses, ModelsResponses, ReadyResponses, TopicsResponses};
+use super::{ApiError, App, examples, stream};
+use crate::article::{Article, InputError};
 use crate::batcher::Admission;
-use crate::registry::{Listed, Registry};
 
-/// `POST /v1/classify`: one article, or `{"articles": [...]}`.
-pub(super) async fn classify(State(service): App, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let registry = service.registry()?;
-    let mut value = body::json(&headers, body, service.limits.body_bytes).await?;
+/// Classify one article, many, or a stream
+///
+/// As `application/json`, one article or `{"articles": [...]}`. As `application/x-ndjson`, a stream: one article a line, without
+/// an end, answered by one verdict a line in the same order while it is being sent. A line that can't be answered is an
+/// error in its place, with its number. Read while you send: the service reads no more lines than it has answers taken.
+#[utoipa::path(
+    post,
+    path = "/v1/classify",
+    tag = "articles",
+    params(
+        ("x-request-timeout-ms" = Option<u64>, Header, minimum = 1,
+            description = "The longest that an article may take, if less than the service allows; what is late is answered \
+                `deadline_exceeded`, and not computed any more"),
+        ("x-request-id" = Option<String>, Header, description = "Given back in the answer and in the service's log"),
+    ),
+    request_body(content(
+        (ClassifyRequest = "application/json", examples(
+            ("one article" = (value = json!(examples::article()))),
+            ("many articles" = (value = json!(examples::articles()))),
+        )),
+        (Article = "application/x-ndjson", examples(("two lines" = (value = json!(examples::lines()))))),
+    )),
+    security((), ("key" = [])),
+    responses(ClassifyResponses)
+)]
+pub(super) async fn classify(
+    State(service): App,
+    call: Call,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    if body::media_type(&headers)? == MediaType::Ndjson {
+        call.admit()?;
+        return Ok(stream::classify(&service, call, body));
+    }
+    let body = body::bytes(body, &service.limits).await?;
+    call.admit()?;
+    let mut value = body::parse(&body)?;
     match value.as_object_mut().and_then(|object| object.remove("articles")) {
         None => {
-            let article = Article::from_json(value)?;
-            let verdict = registry.classify(article, Admission::Refuse).await?;
-            Ok(Json(verdict).into_response())
+            let verdict = call.classify(Article::from_json(value)?, Admission::Refuse).await?;
+            Ok(Json(ClassifyAnswer::One(Box::new(verdict))).into_response())
         }
         Some(articles) => {
             let articles = many(value, articles, service.limits.articles)?;
-            let verdicts = classify_many(registry, articles).await?;
-            Ok(Json(json!({ "verdicts": verdicts })).into_response())
+            let verdicts = classify_many(&call, articles).await?;
+            Ok(Json(ClassifyAnswer::Many(Verdicts { verdicts })).into_response())
         }
     }
 }
@@ -53,128 +89,97 @@ fn many(rest: Value, articles: Value, limit: usize) -> Result<Vec<Value>, ApiErr
         return Err(invalid("articles", "an array is expected"));
     };
     if articles.is_empty() {
-        return Err(
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "articles_empty", "articles is empty").param("articles"),
-        );
+        return Err(body::no_articles());
     }
     if articles.len() > limit {
-        let message = format!("{} articles, at most {limit} are read in one request", articles.len());
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "articles_too_many", message).param("articles"));
+        return Err(body::too_many_articles(articles.len(), limit));
     }
     Ok(articles)
 }
 
-/// What stands in the place of one article.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Answer {
-    Verdict(Box<Verdict>),
-    Error {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<String>,
-        error: ErrorBody,
-    },
-}
-
-/// Verdicts and errors in the order of the articles. The request is refused as a whole if the queue is full when it comes;
-/// once it is let in, its later articles wait for room. Dropping the future drops what has not begun.
-async fn classify_many(registry: &Arc<Registry>, articles: Vec<Value>) -> Result<Vec<Answer>, ApiError> {
-    registry.batcher().admits()?;
-    let mut tasks = JoinSet::new();
-    let mut answers: Vec<Option<Answer>> = Vec::new();
-    answers.resize_with(articles.len(), || None);
-    for (index, value) in articles.into_iter().enumerate() {
-        let id = value.get("id").and_then(Value::as_str).map(str::to_owned);
-        let registry = Arc::clone(registry);
-        tasks.spawn(async move {
-            let outcome = async { Ok(registry.classify(Article::from_json(value)?, Admission::Wait).await?) };
-            let answer = match outcome.await {
-                Ok(verdict) => Answer::Verdict(Box::new(verdict)),
-                Err(error) => Answer::Error {
-                    id,
-                    error: ApiError::into_body(error),
-                },
-            };
-            (index, answer)
-        });
+/// The answer to one article of many. It waits for room in the queue; whoever sent many was let in already.
+pub(super) async fn answer(call: &Call, article: Value, line: Option<u64>) -> Answer {
+    let id = article.get("id").and_then(Value::as_str).map(str::to_owned);
+    let outcome = async { call.classify(Article::from_json(article)?, Admission::Wait).await };
+    match outcome.await {
+        Ok(verdict) => Answer::Verdict(Box::new(verdict)),
+        Err(error) => Answer::error(id, line, error),
     }
-    while let Some(joined) = tasks.join_next().await {
-        let (index, answer) = joined.map_err(|_| ApiError::internal())?;
-        if let Some(place) = answers.get_mut(index) {
-            *place = Some(answer);
-        }
+}
+
+/// Verdicts and errors in the order of the articles. Dropping the future drops what has not begun.
+async fn classify_many(call: &Call, articles: Vec<Value>) -> Result<Vec<Answer>, ApiError> {
+    let tasks: Vec<_> = articles
+        .into_iter()
+        .map(|article| {
+            let call = call.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { answer(&call, article, None).await }))
+        })
+        .collect();
+    let mut answers = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        answers.push(task.await.map_err(|_| ApiError::internal())?);
     }
-    Ok(answers.into_iter().flatten().collect())
+    Ok(answers)
 }
 
-/// `GET /v1/models`: what is served, and what of it was learned from what.
-pub(super) async fn models(State(service): App) -> Result<Response, ApiError> {
-    let models: Vec<Value> = service.registry()?.list().iter().map(describe).collect();
-    Ok(Json(json!({ "models": models })).into_response())
-}
-
-fn describe(listed: &Listed) -> Value {
-    let manifest = listed.served.pipeline.manifest();
-    let mut tasks = Vec::new();
-    tasks.extend(manifest.topics.as_ref().map(|_| "topics"));
-    tasks.extend(manifest.stance.as_ref().map(|_| "stance"));
-    json!({
-        "name": manifest.name,
-        "version": manifest.version,
-        "aliases": listed.aliases,
-        "description": manifest.description,
-        "license": manifest.license,
-        "base": manifest.base,
-        "tasks": tasks,
-        "languages": manifest.languages,
-        "window_tokens": manifest.windows.tokens,
-        "training": manifest.training,
-    })
+/// The models that are served
+///
+/// What each can do, and what it was learned from.
+#[utoipa::path(get, path = "/v1/models", tag = "models", security((), ("key" = [])), responses(ModelsResponses))]
+pub(super) async fn models(State(service): App) -> Result<Json<Models>, ApiError> {
+    let models = service.registry()?.list().iter().map(ModelDescription::from).collect();
+    Ok(Json(Models { models }))
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TopicsQuery {
     model: Option<String>,
 }
 
-/// `GET /v1/topics?model=NAME`: the labels, their names, codes and thresholds; of the default model without a name.
-pub(super) async fn topics(State(service): App, Query(query): Query<TopicsQuery>) -> Result<Response, ApiError> {
+/// The topics that a model knows
+///
+/// Their labels, names, IPTC Media Topic codes and thresholds.
+#[utoipa::path(get, path = "/v1/topics", tag = "models", params(("model" = Option<String>, Query, description = "A name, `name@version` or alias; the default model without one")), security((), ("key" = [])), responses(TopicsResponses))]
+pub(super) async fn topics(
+    State(service): App,
+    query: Result<Query<TopicsQuery>, QueryRejection>,
+) -> Result<Json<Topics>, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::query_invalid(&error.body_text()))?;
     let pipeline = service.registry()?.resolve(query.model.as_deref())?;
     let labels = pipeline.manifest().topics.iter().flat_map(|topics| &topics.labels);
-    let topics: Vec<Value> = labels
-        .map(|label| {
-            json!({
-                "label": label.id,
-                "name": label.name,
-                "iptc": label.iptc,
-                "threshold": label.threshold,
-            })
+    let topics = labels
+        .map(|label| TopicDescription {
+            label: label.id.clone(),
+            name: label.name.clone(),
+            iptc: label.iptc.clone(),
+            threshold: label.threshold,
         })
         .collect();
-    Ok(Json(json!({ "model": pipeline.model_ref(), "topics": topics })).into_response())
+    let model = pipeline.model_ref();
+    Ok(Json(Topics { model, topics }))
 }
 
-/// `GET /health/live`: the process answers.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({ "status": "live" }))
+/// Whether the process answers
+#[utoipa::path(get, path = "/health/live", tag = "service", responses(LiveResponses))]
+pub(super) async fn live() -> Json<Live> {
+    Json(Live { status: "live" })
 }
 
-/// `GET /health/ready`: articles are answered. 503 before the model is there and once the service is shutting down.
-pub(super) async fn ready(State(service): App) -> Result<Response, ApiError> {
+/// Whether articles are answered
+///
+/// Not before a model is loaded, and not once the service is shutting down.
+#[utoipa::path(get, path = "/health/ready", tag = "service", responses(ReadyResponses))]
+pub(super) async fn ready(State(service): App) -> Result<Json<Ready>, ApiError> {
     let registry = service.registry()?;
     if service.is_draining() {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "shutting_down",
-            "the service is shutting down",
-        ));
+        return Err(ApiError::shutting_down());
     }
-    let models: Vec<ModelRef> = registry
-        .list()
-        .iter()
-        .map(|listed| listed.served.pipeline.model_ref())
-        .collect();
-    Ok(Json(json!({ "status": "ready", "models": models })).into_response())
+    let listed = registry.list();
+    let models = listed.iter().map(|listed| listed.served.pipeline.model_ref()).collect();
+    let status = "ready";
+    Ok(Json(Ready { status, models }))
 }
 
 pub(super) async fn unknown_route(method: Method, uri: Uri) -> ApiError {

@@ -1,5 +1,6 @@
 //! From a name to a directory, and from a directory to a [`Model`].
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use tokenizers::Tokenizer;
 
 use super::head::{Classifier, MeanHead};
 use super::hugging_face::ClassifierConfig;
+use super::nli::NliHead;
 use super::{Head, Manifest, Model, ModelError, PairHead, Template, Windows, manifest};
 use crate::encoder::{self, Encoder, Precision};
-use crate::weights::Weights;
+use crate::weights::{Shared, Weights};
 
 pub(super) const MANIFEST: &str = "tasnif.toml";
 const CONFIG: &str = "config.json";
@@ -45,19 +47,23 @@ pub fn is_bundle(dir: &Path) -> bool {
     dir.join(MANIFEST).is_file() || dir.join(CONFIG).is_file()
 }
 
-pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer), ModelError> {
+pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Arc<Tokenizer>), ModelError> {
     let config_path = dir.join(CONFIG);
     let config = read(&config_path, "every bundle has one, as Hugging Face writes it")?;
     let written = read_manifest(dir)?;
+    let hashes = written
+        .as_ref()
+        .map(|manifest| manifest.files.clone())
+        .unwrap_or_default();
 
     // Hashing, reading the vocabulary and expanding the layers take about as long as each other and share nothing.
     let (checked, (tokenizer, built)) = rayon::join(
-        || written.as_ref().map_or(Ok(()), |manifest| check_hashes(dir, manifest)),
+        || check_hashes(dir, &hashes),
         || {
             rayon::join(
                 || load_tokenizer(dir),
                 || {
-                    let weights = Arc::new(Weights::open(dir)?);
+                    let weights = Arc::new(Weights::open_known(dir, &hashes)?);
                     let encoder =
                         encoder::load(&config, &weights, precision).map_err(|source| ModelError::Encoder {
                             path: config_path.clone(),
@@ -71,6 +77,7 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
     checked?;
     let tokenizer = tokenizer?;
     let (weights, encoder) = built?;
+    weights.share();
 
     let wrong = |path: &Path, message: String| ModelError::Manifest {
         path: path.to_path_buf(),
@@ -86,13 +93,13 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
     check_fit(&manifest, encoder.as_ref()).map_err(|message| wrong(&dir.join(MANIFEST), message))?;
 
     let hidden = encoder.hidden_size();
+    let shape = || classifier.shape().map_err(|message| wrong(&config_path, message));
     let topics = match &manifest.topics {
         None => None,
         Some(topics) => Some(match topics.head {
             manifest::Head::Mean => Head::Mean(MeanHead::load(&weights, "topics", hidden, topics.labels.len())?),
             manifest::Head::Classifier => {
-                let shape = classifier.shape().map_err(|message| wrong(&config_path, message))?;
-                Head::Classifier(Classifier::load(&weights, shape, hidden, topics.labels.len())?)
+                Head::Classifier(Classifier::load(&weights, shape()?, hidden, topics.labels.len())?)
             }
         }),
     };
@@ -100,12 +107,17 @@ pub(super) fn load(dir: &Path, precision: Precision) -> Result<(Model, Tokenizer
         None => None,
         Some(_) => Some(PairHead::load(&weights, "stance", hidden)?),
     };
+    let nli = match &manifest.nli {
+        None => None,
+        Some(nli) => Some(NliHead::load(&weights, shape()?, hidden, nli)?),
+    };
     let model = Model {
         dir: dir.to_path_buf(),
         manifest,
         encoder,
         topics,
         stance,
+        nli,
     };
     Ok((model, tokenizer))
 }
@@ -181,8 +193,8 @@ pub fn describe(dir: &Path) -> Result<Manifest, ModelError> {
         .map_err(|message| ModelError::Manifest { path, message })
 }
 
-fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<(), ModelError> {
-    for (name, expected) in &manifest.files {
+fn check_hashes(dir: &Path, hashes: &BTreeMap<String, String>) -> Result<(), ModelError> {
+    for (name, expected) in hashes {
         let path = dir.join(name);
         let unreadable = |source| ModelError::Unreadable {
             path: path.clone(),
@@ -201,9 +213,17 @@ fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn load_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
+/// Tokenizers that are loaded now, by the sha256 of their files. Fine-tunes of one base have one between them: for a
+/// vocabulary of 250,000 it is most of a model's memory, and of the time to load it.
+static TOKENIZERS: Shared<[u8; 32], Tokenizer> = Shared::new();
+
+fn load_tokenizer(dir: &Path) -> Result<Arc<Tokenizer>, ModelError> {
     let path = dir.join(TOKENIZER);
     let json = read(&path, "every bundle has one, as Hugging Face's tokenizers write it")?;
+    let hash = Sha256::digest(&json).into();
+    if let Some(tokenizer) = TOKENIZERS.get(&hash) {
+        return Ok(tokenizer);
+    }
     let mut tokenizer = Tokenizer::from_bytes(&json).map_err(|error| ModelError::Tokenizer {
         path: path.clone(),
         message: error.to_string(),
@@ -218,5 +238,7 @@ fn load_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
             message: error.to_string(),
         })?
         .with_padding(None);
+    let tokenizer = Arc::new(tokenizer);
+    TOKENIZERS.put(hash, &tokenizer);
     Ok(tokenizer)
 }

@@ -109,7 +109,8 @@ impl Classifier {
         })
     }
 
-    fn apply(&self, states: &Tensor) -> Result<Vec<f32>, candle_core::Error> {
+    /// The logits from all states of one sequence.
+    pub(super) fn apply(&self, states: &Tensor) -> Result<Vec<f32>, candle_core::Error> {
         let pooled = match self.shape.pooling {
             Pooling::First => states.narrow(0, 0, 1)?,
             Pooling::Mean => states.mean_keepdim(0)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::manifest::{Head, Input, Manifest, Platt, Scores, Template, TopicLabel, Topics, WindowPooling, Windows};
+use super::nli::{Nli, NliRows};
 
 /// The part of config.json that is about labels and heads.
 #[derive(Debug, Clone, Deserialize)]
@@ -108,7 +109,31 @@ impl ClassifierConfig {
         if self.id2label.is_empty() || !self.id2label.keys().copied().eq(0..self.id2label.len()) {
             return Err("id2label must name the labels 0, 1, 2 … without a gap".to_owned());
         }
-        let scores = match (self.problem_type.as_deref(), self.id2label.len()) {
+        // BERT's kin are trained on up to 512; longer windows of ModernBERT would cost quadratic attention for nothing.
+        let tokens = max_tokens.min(512);
+        let input = |template| Input {
+            template,
+            prefix: String::new(),
+        };
+        let windows = |target_tokens| Windows {
+            tokens,
+            overlap: tokens / 8,
+            target_tokens,
+        };
+        let labels: Vec<String> = self.id2label.values().cloned().collect();
+        if NliRows::find(&labels).is_some() {
+            let nli = Nli {
+                labels,
+                hypotheses: BTreeMap::new(),
+            };
+            return Manifest::new(name, input(Template::Pair), windows(tokens / 4), None, Some(nli));
+        }
+        let topics = self.topics(labels)?;
+        Manifest::new(name, input(Template::Single), windows(0), Some(topics), None)
+    }
+
+    fn topics(&self, labels: Vec<String>) -> Result<Topics, String> {
+        let scores = match (self.problem_type.as_deref(), labels.len()) {
             (Some("multi_label_classification"), _) | (None, 1) => Scores::Sigmoid,
             // As transformers' own pipeline does where the type is not said.
             (Some("single_label_classification") | None, _) => Scores::Softmax,
@@ -122,33 +147,19 @@ impl ClassifierConfig {
             Scores::Sigmoid => (0.5, WindowPooling::Max),
             Scores::Softmax => (0.0, WindowPooling::Mean),
         };
-        let labels = self.id2label.values().map(|label| TopicLabel {
-            id: label.clone(),
+        let labels = labels.into_iter().map(|label| TopicLabel {
+            id: label,
             name: BTreeMap::new(),
             iptc: Vec::new(),
             threshold,
             calibration: Platt::default(),
         });
-        // BERT's kin are trained on up to 512; longer windows of ModernBERT would cost quadratic attention for nothing.
-        let tokens = max_tokens.min(512);
-        Manifest::new(
-            name,
-            Input {
-                template: Template::Single,
-                prefix: String::new(),
-            },
-            Windows {
-                tokens,
-                overlap: tokens / 8,
-                target_tokens: 0,
-            },
-            Topics {
-                head: Head::Classifier,
-                scores,
-                windows,
-                labels: labels.collect(),
-            },
-        )
+        Ok(Topics {
+            head: Head::Classifier,
+            scores,
+            windows,
+            labels: labels.collect(),
+        })
     }
 }
 

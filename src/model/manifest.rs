@@ -5,6 +5,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::nli::Nli;
 
 /// The version of the format that is read here.
 pub const FORMAT: u32 = 1;
@@ -32,6 +35,11 @@ pub struct Manifest {
     pub windows: Windows,
     pub topics: Option<Topics>,
     pub stance: Option<Stance>,
+    /// How labels of a request are scored where there is no `[nli]`.
+    #[serde(default)]
+    pub labels: Labels,
+    /// A model for natural language inference, which has no topics of its own.
+    pub nli: Option<Nli>,
     /// What the model was trained on, for `GET /v1/models` and the card.
     #[serde(default)]
     pub training: Vec<Training>,
@@ -53,7 +61,8 @@ pub struct Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Template {
-    /// `<s> TARGET </s></s> PREFIX WINDOW </s>`; without a target that segment is empty.
+    /// `<s> TARGET </s></s> PREFIX WINDOW </s>`; without a target that segment is empty. An NLI model's is
+    /// `<s> PREFIX WINDOW </s></s> HYPOTHESIS </s>`.
     Pair,
     /// `<s> PREFIX WINDOW </s>`: an ordinary classifier, which knows no targets.
     Single,
@@ -147,11 +156,35 @@ impl Platt {
     pub fn apply(self, logit: f32) -> f32 {
         self.scale * logit + self.bias
     }
+
+    fn is_sound(self) -> bool {
+        self.scale.is_finite() && self.scale > 0.0 && self.bias.is_finite()
+    }
 }
 
 impl Default for Platt {
     fn default() -> Self {
         Self { scale: 1.0, bias: 0.0 }
+    }
+}
+
+/// Labels of a request, scored by the cosine between the mean states of text and label.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    pub calibration: Platt,
+}
+
+impl Default for Labels {
+    /// Of multilingual-e5-small as scripts/train.py fine-tunes it, by scripts/evaluate_labels.py: even odds lie at a cosine
+    /// of .28.
+    fn default() -> Self {
+        Self {
+            calibration: Platt {
+                scale: 12.1,
+                bias: -3.35,
+            },
+        }
     }
 }
 
@@ -184,7 +217,7 @@ impl Default for Temperature {
     }
 }
 
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     pub source: String,
@@ -202,7 +235,13 @@ impl Manifest {
     }
 
     /// The manifest of a model that brings none.
-    pub(super) fn new(name: &str, input: Input, windows: Windows, topics: Topics) -> Result<Self, String> {
+    pub(super) fn new(
+        name: &str,
+        input: Input,
+        windows: Windows,
+        topics: Option<Topics>,
+        nli: Option<Nli>,
+    ) -> Result<Self, String> {
         let manifest = Self {
             format: FORMAT,
             name: name.to_owned(),
@@ -213,13 +252,22 @@ impl Manifest {
             languages: Vec::new(),
             input,
             windows,
-            topics: Some(topics),
+            topics,
             stance: None,
+            labels: Labels::default(),
+            nli,
             training: Vec::new(),
             files: BTreeMap::new(),
         };
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Whether labels of a request can be scored: by inference, or by the states that a mean head reads.
+    #[must_use]
+    pub fn scores_labels(&self) -> bool {
+        let mean = |topics: &Topics| topics.head == Head::Mean;
+        self.nli.is_some() || self.topics.as_ref().is_some_and(mean)
     }
 
     /// The positions that a sequence may need: those of a window and, where targets are branches, of one behind it.
@@ -245,8 +293,17 @@ impl Manifest {
             return Err("name and version must not be empty".to_owned());
         }
         self.windows.check(self.input.template)?;
-        if self.topics.is_none() && self.stance.is_none() {
-            return Err("neither [topics] nor [stance] is there; a model needs a task".to_owned());
+        if self.topics.is_none() && self.stance.is_none() && self.nli.is_none() {
+            return Err("none of [topics], [stance] and [nli] is there; a model needs a task".to_owned());
+        }
+        if let Some(nli) = &self.nli {
+            if self.topics.is_some() || self.stance.is_some() {
+                return Err("[nli] stands alone: its labels and targets come with the request".to_owned());
+            }
+            if self.input.template != Template::Pair {
+                return Err("[nli] needs template = \"pair\": a hypothesis must have its place".to_owned());
+            }
+            nli.check()?;
         }
         if let Some(topics) = &self.topics {
             topics.check()?;
@@ -258,6 +315,9 @@ impl Manifest {
                 );
             }
             stance.check()?;
+        }
+        if !self.labels.calibration.is_sound() {
+            return Err("[labels] calibration needs a scale > 0 and a finite bias".to_owned());
         }
         if let Some(name) = self.files.keys().find(|name| !is_plain_name(name)) {
             return Err(format!(
@@ -322,8 +382,7 @@ impl Topics {
                     label.id, label.threshold
                 ));
             }
-            let Platt { scale, bias } = label.calibration;
-            if !(scale.is_finite() && scale > 0.0 && bias.is_finite()) {
+            if !label.calibration.is_sound() {
                 return Err(format!(
                     "[topics] {}: calibration needs a scale > 0 and a finite bias",
                     label.id

@@ -3,9 +3,12 @@
 mod bundle;
 mod head;
 mod hugging_face;
+mod hypotheses;
 mod manifest;
+mod nli;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokenizers::Tokenizer;
 
@@ -14,10 +17,12 @@ use crate::weights::WeightsError;
 
 pub use bundle::{bundles, describe, is_bundle, resolve, sha256};
 pub use head::{Head, Logits, PairHead};
+pub use hypotheses::{Question, fill};
 pub use manifest::{
     Manifest, Platt, STANCES, Scores, Temperature, Template, TopicLabel, Training, WindowPooling, Windows,
     is_plain_name,
 };
+pub use nli::{Inference, Nli, NliHead};
 
 /// Why a bundle is not served. Each message names the file and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +63,13 @@ pub struct Model {
     pub encoder: Box<dyn Encoder>,
     pub topics: Option<Head>,
     pub stance: Option<PairHead>,
+    pub nli: Option<NliHead>,
 }
 
 impl Model {
     /// Loads the bundle in `dir`, its tokenizer beside it, and checks it against its own manifest: hashes, shapes, finite
     /// weights.
-    pub fn load(dir: &Path, precision: Precision) -> Result<(Self, Tokenizer), ModelError> {
+    pub fn load(dir: &Path, precision: Precision) -> Result<(Self, Arc<Tokenizer>), ModelError> {
         bundle::load(dir, precision)
     }
 }

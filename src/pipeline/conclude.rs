@@ -1,8 +1,8 @@
 //! From an article's readings to its verdict: pool the windows, calibrate, assign.
 
-use super::{Pipeline, Prepared, Reading, Sequence, calibrate, evidence};
+use super::{Pipeline, Prepared, Reading, Sequence, calibrate, evidence, nli};
 use crate::article::{self, Evidence, StanceScores, Topic, Usage, Verdict};
-use crate::model::{Logits, STANCES, Scores};
+use crate::model::{Logits, STANCES, Scores, Temperature};
 
 impl Pipeline {
     /// The verdict on an article from the readings of all its sequences, in their order.
@@ -12,7 +12,10 @@ impl Pipeline {
             id: prepared.id.clone(),
             model: self.model_ref(),
             language: prepared.language.clone(),
-            topics: prepared.asks_topics.then(|| self.topics(prepared, readings)),
+            topics: prepared.asks_topics.then(|| match &prepared.labels {
+                Some(labels) => self.label_topics(prepared, labels, readings),
+                None => self.topics(prepared, readings),
+            }),
             stance: prepared.asks_stance.then(|| self.stance(prepared, readings)),
             usage: Usage {
                 tokens: prepared.document.tokens.len() + self.overhead(),
@@ -82,22 +85,15 @@ impl Pipeline {
     }
 
     fn stance(&self, prepared: &Prepared, readings: &[Reading]) -> Vec<article::Stance> {
-        let Some(manifest) = &self.manifest().stance else {
-            return Vec::new();
-        };
         prepared
             .targets
             .iter()
             .enumerate()
             .map(|(index, target)| {
-                let sequences = prepared.sequences.iter().zip(readings);
-                let windows: Vec<([f32; 4], usize)> = sequences
-                    .filter_map(|(sequence, reading)| {
-                        let place = sequence.targets.iter().position(|target| target.index == index)?;
-                        let scores = calibrate::stance(manifest.calibration, *reading.stance.get(place)?);
-                        Some((scores, sequence.text.len()))
-                    })
-                    .collect();
+                let windows = match &self.manifest().stance {
+                    Some(manifest) => stance_windows(manifest.calibration, prepared, readings, index),
+                    None => nli::stance_windows(prepared, readings, index),
+                };
                 let scores = calibrate::pool_stance(&windows);
                 let best = (0..scores.len())
                     .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
@@ -117,6 +113,23 @@ impl Pipeline {
             })
             .collect()
     }
+}
+
+/// The stance head's probabilities toward a target, and the text tokens, of each window.
+fn stance_windows(
+    calibration: Temperature,
+    prepared: &Prepared,
+    readings: &[Reading],
+    index: usize,
+) -> Vec<([f32; 4], usize)> {
+    let sequences = prepared.sequences.iter().zip(readings);
+    sequences
+        .filter_map(|(sequence, reading)| {
+            let place = sequence.targets.iter().position(|target| target.index == index)?;
+            let scores = calibrate::stance(calibration, *reading.stance.get(place)?);
+            Some((scores, sequence.text.len()))
+        })
+        .collect()
 }
 
 /// What the topic head said of one window.

@@ -9,7 +9,9 @@ mod calibrate;
 mod conclude;
 mod document;
 mod evidence;
+mod labels;
 mod language;
+mod nli;
 mod prepare;
 mod selftest;
 mod sequence;
@@ -17,13 +19,15 @@ mod tokenize;
 mod window;
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::article::ModelRef;
 use crate::encoder::{EncoderError, Ids, Precision};
-use crate::model::{Logits, Manifest, Model, ModelError};
+use crate::model::{Inference, Logits, Manifest, Model, ModelError};
+use crate::weights::{Trim, trim};
 
 pub use calibrate::{sigmoid, softmax};
 pub use prepare::{PrepareError, Prepared};
@@ -49,6 +53,9 @@ pub struct Pipeline {
     tokenizer: TextTokenizer,
     template: SequenceTemplate,
     prefix: Vec<u32>,
+    news_centre: OnceLock<Vec<f32>>,
+    /// Last, so that all of the above is free by then.
+    _trim: Trim,
 }
 
 /// What the heads say of one sequence: uncalibrated logits.
@@ -57,6 +64,10 @@ pub struct Reading {
     pub topics: Option<Logits>,
     /// One for each of the sequence's targets.
     pub stance: Vec<[f32; 4]>,
+    /// The mean of the text's states.
+    pub state: Option<Vec<f32>>,
+    /// What an NLI model says of the sequence's hypothesis.
+    pub inference: Option<Inference>,
 }
 
 impl Pipeline {
@@ -65,10 +76,12 @@ impl Pipeline {
         let (model, tokenizer) = Model::load(dir, precision)?;
         let pipeline = Self::new(model, tokenizer)?;
         selftest::run(&pipeline, precision)?;
+        // Weights were expanded and packed on the way.
+        trim();
         Ok(pipeline)
     }
 
-    fn new(model: Model, tokenizer: Tokenizer) -> Result<Self, ModelError> {
+    fn new(model: Model, tokenizer: Arc<Tokenizer>) -> Result<Self, ModelError> {
         let broken = |error: PipelineError| ModelError::Tokenizer {
             path: model.dir.join("tokenizer.json"),
             message: error.to_string(),
@@ -81,6 +94,8 @@ impl Pipeline {
             tokenizer,
             template,
             prefix,
+            news_centre: OnceLock::new(),
+            _trim: Trim,
         })
     }
 
@@ -135,6 +150,18 @@ impl Pipeline {
             }
             _ => Vec::new(),
         };
-        Ok(Reading { topics, stance })
+        let state = if sequence.state {
+            let text = states.narrow(0, sequence.text.start, sequence.text.len())?;
+            Some(text.mean(0)?.to_vec1()?)
+        } else {
+            None
+        };
+        let inference = self.model.nli.as_ref().map(|head| head.apply(states)).transpose()?;
+        Ok(Reading {
+            topics,
+            stance,
+            state,
+            inference,
+        })
     }
 }

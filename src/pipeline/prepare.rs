@@ -4,7 +4,7 @@ use super::document::Document;
 use super::language::language;
 use super::sequence::{Questions, Sequence};
 use super::{Pipeline, PipelineError};
-use crate::article::{Article, InputError, Language, Task};
+use crate::article::{Article, InputError, Label, Language, Task};
 
 /// An article on its way: what the encoder must read, and what the verdict will need.
 #[derive(Debug)]
@@ -21,11 +21,40 @@ pub struct Prepared {
     pub top_k: Option<usize>,
     pub threshold: Option<f32>,
     pub evidence: bool,
+    /// The request's labels, which take the place of the model's topics.
+    pub labels: Option<Vec<Label>>,
+    /// Whether many of the labels may be true at once.
+    pub multi_label: bool,
     /// What the stance is asked toward: the targets in their order, or the main subject (`None`). Empty if it isn't asked.
     pub targets: Vec<Option<String>>,
 }
 
 impl Prepared {
+    /// Without a question yet.
+    pub(super) fn new(
+        article: &Article,
+        language: Option<Language>,
+        document: Document,
+        sequences: Vec<Sequence>,
+    ) -> Self {
+        Self {
+            id: article.id.clone(),
+            language,
+            document,
+            windows: 0,
+            sequences,
+            asks_topics: false,
+            asks_stance: false,
+            topics: article.topics.clone(),
+            top_k: article.top_k,
+            threshold: article.threshold,
+            evidence: article.evidence,
+            labels: None,
+            multi_label: article.multi_label.unwrap_or(true),
+            targets: Vec::new(),
+        }
+    }
+
     /// All that the encoder will read, special tokens and targets included.
     #[must_use]
     pub fn encoder_tokens(&self) -> usize {
@@ -49,6 +78,9 @@ impl Pipeline {
     /// [`PrepareError::Input`] with the parameter at fault; nothing has been computed then.
     pub fn prepare(&self, article: &Article) -> Result<Prepared, PrepareError> {
         article.check()?;
+        if let Some(nli) = &self.manifest().nli {
+            return self.prepare_nli(nli, article);
+        }
         let asks_topics = self.asks(article, Task::Topics)?;
         let asks_stance = self.asks(article, Task::Stance)?;
         self.check_topics(article)?;
@@ -60,6 +92,33 @@ impl Pipeline {
         };
         let target_ids = self.target_ids(&targets)?;
 
+        let labels = article.labels.as_deref().filter(|_| asks_topics);
+        let mut sequences = match labels {
+            Some(labels) => self.label_sequences(article, labels)?,
+            None => Vec::new(),
+        };
+
+        let document = self.document(article)?;
+        let questions = Questions {
+            topics: asks_topics && labels.is_none(),
+            state: labels.is_some(),
+            evidence: article.evidence,
+            targets: &target_ids,
+        };
+        sequences.extend(self.sequences(&document, questions));
+        let language = language(article.language.as_deref(), &article.text);
+        Ok(Prepared {
+            windows: self.windows(&document, 0).len(),
+            asks_topics,
+            asks_stance,
+            labels: labels.map(<[Label]>::to_vec),
+            targets,
+            ..Prepared::new(article, language, document, sequences)
+        })
+    }
+
+    /// Title and text, tokenized, with something in them to read.
+    pub(super) fn document(&self, article: &Article) -> Result<Document, PrepareError> {
         let document = Document::new(&self.tokenizer, article.title.as_deref(), &article.text)?;
         if self.tokenizer.is_blank(&document.tokens) {
             return Err(InputError::Unreadable {
@@ -67,26 +126,7 @@ impl Pipeline {
             }
             .into());
         }
-
-        let questions = Questions {
-            topics: asks_topics,
-            evidence: article.evidence,
-            targets: &target_ids,
-        };
-        Ok(Prepared {
-            id: article.id.clone(),
-            language: language(article.language.as_deref(), &article.text),
-            windows: self.windows(&document, 0).len(),
-            sequences: self.sequences(&document, questions),
-            document,
-            asks_topics,
-            asks_stance,
-            topics: article.topics.clone(),
-            top_k: article.top_k,
-            threshold: article.threshold,
-            evidence: article.evidence,
-            targets,
-        })
+        Ok(document)
     }
 
     /// Whether the article asks for `task`; all that the model has, if it names none.
@@ -123,28 +163,31 @@ impl Pipeline {
 
     /// The ids of each target; the main subject has none.
     fn target_ids(&self, targets: &[Option<String>]) -> Result<Vec<Vec<u32>>, PrepareError> {
+        let numbered = targets.iter().enumerate();
+        numbered
+            .map(|(index, target)| match target {
+                None => Ok(Vec::new()),
+                Some(target) => self.readable(&format!("targets[{index}]"), target),
+            })
+            .collect()
+    }
+
+    /// The tokens of what stands beside a window: something in them to read, and no more than `target_tokens`.
+    pub(super) fn readable(&self, param: &str, text: &str) -> Result<Vec<u32>, PrepareError> {
         let max = self.manifest().windows.target_tokens;
-        let mut ids = Vec::with_capacity(targets.len());
-        for (index, target) in targets.iter().enumerate() {
-            let Some(target) = target else {
-                ids.push(Vec::new());
-                continue;
-            };
-            let param = format!("targets[{index}]");
-            let tokens = self.tokenizer.tokens(target.trim())?;
-            if self.tokenizer.is_blank(&tokens) {
-                return Err(InputError::Unreadable { param }.into());
-            }
-            if tokens.len() > max {
-                return Err(InputError::TooManyTokens {
-                    param,
-                    found: tokens.len(),
-                    max,
-                }
-                .into());
-            }
-            ids.push(tokens.ids);
+        let param = param.to_owned();
+        let tokens = self.tokenizer.tokens(text.trim())?;
+        if self.tokenizer.is_blank(&tokens) {
+            return Err(InputError::Unreadable { param }.into());
         }
-        Ok(ids)
+        if tokens.len() > max {
+            return Err(InputError::TooManyTokens {
+                param,
+                found: tokens.len(),
+                max,
+            }
+            .into());
+        }
+        Ok(tokens.ids)
     }
 }

@@ -15,8 +15,10 @@ const MOST_ROWS: usize = 1_024;
 /// One pass through the encoder: a window, and all that is read from it.
 #[derive(Debug, Clone)]
 pub struct Sequence {
-    /// The trunk. Beside the window it has, by the template, a target.
+    /// The trunk. Beside the window it has, by the template, a target, or a hypothesis behind it.
     pub ids: Vec<u32>,
+    /// The position in it from which tokens have type 1; beyond the end if none has.
+    pub second: usize,
     pub branches: Vec<Vec<u32>>,
     /// Rows of the text proper.
     pub text: Range<usize>,
@@ -25,6 +27,12 @@ pub struct Sequence {
     pub targets: Vec<Target>,
     pub topics: bool,
     pub evidence: bool,
+    /// Whether the mean state of the text is read.
+    pub state: bool,
+    /// The label of the request whose words these are, instead of a window.
+    pub label: Option<usize>,
+    /// What an NLI model tests the window for.
+    pub hypothesis: Option<usize>,
 }
 
 /// A target whose stance is read from a sequence.
@@ -42,6 +50,7 @@ impl Sequence {
     pub fn encoder_ids(&self) -> Ids<'_> {
         Ids {
             trunk: &self.ids,
+            second: self.second,
             branches: &self.branches,
         }
     }
@@ -66,6 +75,8 @@ impl Sequence {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Questions<'a> {
     pub(super) topics: bool,
+    /// The mean state of the text.
+    pub(super) state: bool,
     pub(super) evidence: bool,
     /// The ids of each target; the empty one is the main subject.
     pub(super) targets: &'a [Vec<u32>],
@@ -86,6 +97,7 @@ impl Pipeline {
             let trunk = self.sequence(document, &[], &window);
             let mut sequence = Sequence {
                 topics: questions.topics,
+                state: questions.state,
                 evidence: questions.evidence,
                 ..trunk.clone()
             };
@@ -106,11 +118,12 @@ impl Pipeline {
     fn pairs(&self, document: &Document, questions: Questions<'_>) -> Vec<Sequence> {
         let Questions {
             topics,
+            state,
             evidence,
             targets,
         } = questions;
         let has_empty = targets.iter().any(Vec::is_empty);
-        let empty = (topics && !has_empty).then_some((None, &[][..]));
+        let empty = ((topics || state) && !has_empty).then_some((None, &[][..]));
         let targets = targets
             .iter()
             .enumerate()
@@ -126,6 +139,7 @@ impl Pipeline {
                 sequences.push(Sequence {
                     targets: asked.iter().cloned().collect(),
                     topics: topics && target.is_empty(),
+                    state: state && target.is_empty(),
                     evidence,
                     ..self.sequence(document, target, &window)
                 });
@@ -143,8 +157,23 @@ impl Pipeline {
 
     /// A window beside a target, of which nothing is asked yet.
     fn sequence(&self, document: &Document, target: &[u32], window: &Range<usize>) -> Sequence {
-        let template = &self.template;
         let text = document.tokens.ids.get(window.clone()).unwrap_or_default();
+        Sequence {
+            tokens: window.clone(),
+            ..self.assemble(target, text)
+        }
+    }
+
+    /// A few words by themselves, read for their mean state.
+    pub(super) fn phrase(&self, ids: &[u32]) -> Sequence {
+        Sequence {
+            state: true,
+            ..self.assemble(&[], ids)
+        }
+    }
+
+    fn assemble(&self, target: &[u32], text: &[u32]) -> Sequence {
+        let template = &self.template;
         let ids = [
             template.before.as_slice(),
             target,
@@ -157,12 +186,16 @@ impl Pipeline {
         let start = template.before.len() + target.len() + template.between.len() + self.prefix.len();
         Sequence {
             ids,
+            second: usize::MAX,
             branches: Vec::new(),
             text: start..start + text.len(),
-            tokens: window.clone(),
+            tokens: 0..0,
             targets: Vec::new(),
             topics: false,
             evidence: false,
+            state: false,
+            label: None,
+            hypothesis: None,
         }
     }
 }

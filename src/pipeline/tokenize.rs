@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use tokenizers::{Encoding, Tokenizer};
 
@@ -20,7 +21,7 @@ pub struct Tokens {
 /// A tokenizer for foreign text.
 #[derive(Debug)]
 pub struct TextTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     /// Ids that mean something to the encoder beside text: `<s>`, `</s>`, `<pad>`, `<mask>` and the like.
     special: HashSet<u32>,
     unknown: u32,
@@ -28,7 +29,7 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    pub fn new(tokenizer: Tokenizer) -> Result<Self, PipelineError> {
+    pub fn new(tokenizer: Arc<Tokenizer>) -> Result<Self, PipelineError> {
         let unknown = ["<unk>", "[UNK]"]
             .iter()
             .find_map(|name| tokenizer.token_to_id(name))
@@ -99,6 +100,9 @@ pub struct SequenceTemplate {
     pub before: Vec<u32>,
     pub between: Vec<u32>,
     pub behind: Vec<u32>,
+    /// How many of the tokens between belong to the first segment, where the tokenizer gives the segments types of their
+    /// own, as BERT's does: those from there on have type 1.
+    pub first_type: Option<usize>,
 }
 
 impl SequenceTemplate {
@@ -138,7 +142,13 @@ impl SequenceTemplate {
                 )));
             }
         };
+        let types = processed
+            .get_type_ids()
+            .get(between.start..=between.end)
+            .unwrap_or_default();
+        let first_type = types.iter().position(|&kind| kind > 0);
         Ok(Self {
+            first_type,
             behind: ids[between.end + 1..].to_vec(),
             before: ids[before].to_vec(),
             between: ids[between].to_vec(),

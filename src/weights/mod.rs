@@ -1,25 +1,32 @@
-//! Tensors of a bundle: memory-mapped safetensors, found by name.
+//! Tensors of a bundle: memory-mapped safetensors or GGUF, found by name.
 //!
 //! Everything that is read from disk as numbers passes through here: the plain dtypes (F32, F16, BF16) and the two compact
 //! forms of the bundle format (models/README.md): int8 rows with one scale each, and GGML's 4-bit `Q4_0` blocks.
-//! Only safetensors are read: a pickle can run code, so no other container is opened.
+//! A pickle can run code, so no other container is opened.
 
 mod builder;
+mod form;
+mod gguf;
 mod int8;
 mod mapped;
 mod rows;
+mod shared;
+mod trim;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 pub use builder::var_builder;
+pub use form::Form;
 pub use int8::Int8Rows;
 pub use rows::Rows;
+pub use shared::Shared;
+pub use trim::{Trim, trim};
 
 use mapped::Mapped;
 
@@ -47,8 +54,10 @@ pub enum WeightsError {
         path: PathBuf,
         source: safetensors::SafeTensorError,
     },
+    #[error("{path}: not a GGUF file that is read: {message}", path = path.display())]
+    Gguf { path: PathBuf, message: String },
     #[error(
-        "{dir}: no *.safetensors file; only safetensors are read (save a pickled checkpoint with \
+        "{dir}: no *.safetensors or *.gguf file; pickles are not opened (save a pickled checkpoint with \
          `model.save_pretrained(dir, safe_serialization=True)`)",
         dir = dir.display()
     )]
@@ -59,7 +68,7 @@ pub enum WeightsError {
         first: PathBuf,
         second: PathBuf,
     },
-    #[error("tensor {name} is in no safetensors file of {dir}; the weights don't fit config.json or tasnif.toml", dir = dir.display())]
+    #[error("tensor {name} is in no weights file of {dir}; the weights don't fit config.json or tasnif.toml", dir = dir.display())]
     Absent { name: String, dir: PathBuf },
     #[error("{path}: tensor {name} has shape {found:?}, {expected:?} was expected from config.json and tasnif.toml", path = path.display())]
     Shape {
@@ -68,8 +77,8 @@ pub enum WeightsError {
         found: Vec<usize>,
         expected: Vec<usize>,
     },
-    #[error("{path}: tensor {name} has dtype {found:?}; F32, F16 and BF16 are read, I8 with a {name}{INT8_SCALE} beside it", path = path.display())]
-    Dtype { path: PathBuf, name: String, found: Dtype },
+    #[error("{path}: tensor {name} has dtype {found}; F32, F16 and BF16 are read, I8 with a {name}{INT8_SCALE} beside it", path = path.display())]
+    Dtype { path: PathBuf, name: String, found: Form },
     #[error("{path}: tensor {name} holds a NaN or an infinity; the file is damaged or the training diverged", path = path.display())]
     NotFinite { path: PathBuf, name: String },
     #[error(transparent)]
@@ -80,22 +89,31 @@ pub enum WeightsError {
 #[derive(Debug, Clone)]
 struct Entry {
     file: usize,
-    dtype: Dtype,
+    form: Form,
     shape: Vec<usize>,
     range: std::ops::Range<usize>,
 }
 
-/// All safetensors files of a directory, merged by tensor name.
+/// All safetensors and GGUF files of a directory, merged by tensor name.
 #[derive(Debug)]
 pub struct Weights {
     dir: PathBuf,
     files: Vec<Arc<Mapped>>,
+    /// Files with the sha256 that they are said to have.
+    said: Vec<(Arc<Mapped>, String)>,
     entries: HashMap<String, Entry>,
 }
 
 impl Weights {
-    /// Maps every `*.safetensors` of `dir`. Headers are validated against the size of their files; no tensor is read yet.
+    /// Maps every `*.safetensors` and `*.gguf` of `dir`. Headers are validated against the size of their files; no tensor is
+    /// read yet.
     pub fn open(dir: &Path) -> Result<Self, WeightsError> {
+        Self::open_known(dir, &BTreeMap::new())
+    }
+
+    /// The same with the sha256 that files are said to have, by their names: one that is mapped already is not mapped again.
+    /// The caller checks the files themselves, and calls [`Weights::share`] if they are what they are said to be.
+    pub fn open_known(dir: &Path, sha256: &BTreeMap<String, String>) -> Result<Self, WeightsError> {
         let unreadable = |source| WeightsError::Unreadable {
             path: dir.to_path_buf(),
             source,
@@ -103,7 +121,8 @@ impl Weights {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let extension = path.extension().and_then(OsStr::to_str);
+            if matches!(extension, Some("safetensors" | "gguf")) {
                 paths.push(path);
             }
         }
@@ -115,47 +134,82 @@ impl Weights {
         let mut weights = Self {
             dir: dir.to_path_buf(),
             files: Vec::new(),
+            said: Vec::new(),
             entries: HashMap::new(),
         };
         for path in paths {
-            weights.add(path)?;
+            let name = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
+            let sha256 = sha256.get(&*name);
+            let mapped = Mapped::open(path.clone(), sha256.map(String::as_str))?;
+            weights
+                .said
+                .extend(sha256.map(|sha256| (Arc::clone(&mapped), sha256.clone())));
+            if path.extension().is_some_and(|extension| extension == "gguf") {
+                weights.add_gguf(&path, &mapped)?;
+            } else {
+                weights.add_safetensors(&path, &mapped)?;
+            }
+            weights.files.push(mapped);
         }
         Ok(weights)
     }
 
-    fn add(&mut self, path: PathBuf) -> Result<(), WeightsError> {
-        let mapped = Mapped::open(path)?;
+    /// Lets other bundles find these files by the sha256 that they are said to have, and do.
+    pub fn share(&self) {
+        for (file, sha256) in &self.said {
+            file.share(sha256);
+        }
+    }
+
+    fn add_gguf(&mut self, path: &Path, mapped: &Mapped) -> Result<(), WeightsError> {
+        let tensors = gguf::tensors(mapped.bytes()).map_err(|message| WeightsError::Gguf {
+            path: path.to_path_buf(),
+            message,
+        })?;
+        for tensor in tensors {
+            let entry = Entry {
+                file: self.files.len(),
+                form: tensor.form,
+                shape: tensor.shape,
+                range: tensor.range,
+            };
+            self.insert(path, &tensor.name, entry)?;
+        }
+        Ok(())
+    }
+
+    fn add_safetensors(&mut self, path: &Path, mapped: &Mapped) -> Result<(), WeightsError> {
         let (header, metadata) =
             SafeTensors::read_metadata(mapped.bytes()).map_err(|source| WeightsError::Malformed {
-                path: mapped.path().to_path_buf(),
+                path: path.to_path_buf(),
                 source,
             })?;
         // The data section begins behind the 8-byte length and the header itself.
         let data = header + 8;
-        let file = self.files.len();
         for (name, info) in metadata.tensors() {
             let (begin, end) = info.data_offsets;
             let entry = Entry {
-                file,
-                dtype: info.dtype,
+                file: self.files.len(),
+                form: Form::Plain(info.dtype),
                 shape: info.shape.clone(),
                 range: data + begin..data + end,
             };
-            let name = plain_name(&name).to_owned();
-            if let Some(first) = self.entries.insert(name.clone(), entry) {
-                let first = self
-                    .files
-                    .get(first.file)
-                    .map_or_else(|| mapped.path().to_path_buf(), |file| file.path().to_path_buf());
-                return Err(WeightsError::Twice {
-                    name,
-                    first,
-                    second: mapped.path().to_path_buf(),
-                });
-            }
+            self.insert(path, &name, entry)?;
         }
-        self.files.push(Arc::new(mapped));
         Ok(())
+    }
+
+    fn insert(&mut self, path: &Path, name: &str, entry: Entry) -> Result<(), WeightsError> {
+        let name = plain_name(name).to_owned();
+        let Some(first) = self.entries.insert(name.clone(), entry) else {
+            return Ok(());
+        };
+        let first = self.files.get(first.file).map_or(path, |file| file.path());
+        Err(WeightsError::Twice {
+            name,
+            first: first.to_path_buf(),
+            second: path.to_path_buf(),
+        })
     }
 
     /// The directory that the files were found in.
@@ -181,8 +235,8 @@ impl Weights {
     /// The same as plain values, in row-major order.
     pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let (entry, file) = self.entry(name, shape)?;
-        let values = match entry.dtype {
-            Dtype::I8 => self.stored_int8(name, entry, file)?.expand(),
+        let values = match entry.form {
+            Form::Plain(Dtype::I8) => self.stored_int8(name, entry, file)?.expand(),
             _ => self.floats(name, entry, file)?,
         };
         if values.iter().any(|value| !value.is_finite()) {
@@ -194,7 +248,7 @@ impl Weights {
     /// A matrix in int8 with a scale a row: as it is stored, or quantised here.
     pub fn int8(&self, name: &str, rows: usize, columns: usize) -> Result<Int8Rows, WeightsError> {
         let (entry, file) = self.entry(name, &[rows, columns])?;
-        if entry.dtype != Dtype::I8 {
+        if entry.form != Form::Plain(Dtype::I8) {
             return Ok(Int8Rows::quantise(&self.values(name, &[rows, columns])?, columns));
         }
         let stored = self.stored_int8(name, entry, file)?;
@@ -207,16 +261,21 @@ impl Weights {
     /// A table whose rows are read one at a time and stay where they are mapped: the word embeddings.
     pub fn rows(&self, name: &str, rows: usize, columns: usize) -> Result<Rows, WeightsError> {
         let packed = format!("{name}{Q4_0}");
-        if rows::fits_q4_0(columns) && self.entries.contains_key(&packed) {
-            let (entry, file) = self.entry(&packed, &[rows, rows::q4_0_bytes(columns)])?;
-            if entry.dtype != Dtype::U8 {
+        if let Some(bytes) = Form::Q4_0
+            .row_bytes(columns)
+            .filter(|_| self.entries.contains_key(&packed))
+        {
+            let (entry, file) = self.entry(&packed, &[rows, bytes])?;
+            if entry.form != Form::Plain(Dtype::U8) {
                 return Err(Self::wrong_dtype(&packed, entry, file));
             }
-            return Ok(Rows::q4_0(file.clone(), entry.range.clone(), columns));
+            return Ok(Rows::new(file.clone(), entry.range.clone(), columns, Form::Q4_0));
         }
         let (entry, file) = self.entry(name, &[rows, columns])?;
-        Rows::plain(file.clone(), entry.range.clone(), columns, entry.dtype)
-            .ok_or_else(|| Self::wrong_dtype(name, entry, file))
+        if !entry.form.is_read() {
+            return Err(Self::wrong_dtype(name, entry, file));
+        }
+        Ok(Rows::new(file.clone(), entry.range.clone(), columns, entry.form))
     }
 
     fn entry(&self, name: &str, shape: &[usize]) -> Result<(&Entry, &Arc<Mapped>), WeightsError> {
@@ -240,8 +299,12 @@ impl Weights {
     }
 
     fn floats(&self, name: &str, entry: &Entry, file: &Mapped) -> Result<Vec<f32>, WeightsError> {
-        let bytes = file.slice(&entry.range);
-        decode(bytes, entry.dtype).ok_or_else(|| Self::wrong_dtype(name, entry, file))
+        let mut values = Vec::with_capacity(entry.shape.iter().product());
+        if entry.form.extend(file.slice(&entry.range), &mut values) {
+            Ok(values)
+        } else {
+            Err(Self::wrong_dtype(name, entry, file))
+        }
     }
 
     fn stored_int8(&self, name: &str, entry: &Entry, file: &Mapped) -> Result<Int8Rows, WeightsError> {
@@ -270,27 +333,7 @@ impl Weights {
         WeightsError::Dtype {
             path: file.path().to_path_buf(),
             name: name.to_owned(),
-            found: entry.dtype,
+            found: entry.form,
         }
     }
-}
-
-/// Little-endian floats as f32; `None` for a dtype that isn't one of the plain three.
-fn decode(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    let two = |bytes: &[u8]| [bytes[0], bytes[1]];
-    Some(match dtype {
-        Dtype::F32 => bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        Dtype::F16 => bytes
-            .chunks_exact(2)
-            .map(|b| f16::from_le_bytes(two(b)).to_f32())
-            .collect(),
-        Dtype::BF16 => bytes
-            .chunks_exact(2)
-            .map(|b| bf16::from_le_bytes(two(b)).to_f32())
-            .collect(),
-        _ => return None,
-    })
 }

@@ -29,10 +29,13 @@ const CLASSIFIERS: [&str; 7] = [
     "modernbert",
 ];
 
-/// The classifier in a folder of its own, with the tokenizer that they all share.
-fn classifier(name: &str) -> tempfile::TempDir {
+/// A classifier in a folder of its own, with the tokenizer that they all share.
+pub fn classifier(name: &str) -> tempfile::TempDir {
+    folder(&repository("tests/data/classifiers").join(name))
+}
+
+pub fn folder(source: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
-    let source = repository("tests/data/classifiers").join(name);
     for entry in fs::read_dir(source).expect("a classifier") {
         let path = entry.expect("an entry").path();
         fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("copied");
@@ -48,8 +51,11 @@ fn classifier(name: &str) -> tempfile::TempDir {
 }
 
 fn golden(name: &str) -> Vec<Golden> {
-    let path = repository("tests/data/classifiers").join(name).join("golden.jsonl");
-    let lines = fs::read_to_string(path).expect("golden.jsonl");
+    goldens(&repository("tests/data/classifiers").join(name))
+}
+
+fn goldens(source: &Path) -> Vec<Golden> {
+    let lines = fs::read_to_string(source.join("golden.jsonl")).expect("golden.jsonl");
     lines
         .lines()
         .map(|line| serde_json::from_str(line).expect("a golden answer"))
@@ -65,36 +71,41 @@ fn labels(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn every_architecture_agrees_with_transformers() {
+/// Where the model of `source`, in f32, is more than 1e-4 from transformers' logits and scores.
+pub fn disagreements(source: &Path) -> Vec<String> {
+    let name = source.display();
+    let dir = folder(source);
+    let pipeline = Pipeline::load(dir.path(), Precision::F32).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let labels = labels(dir.path());
     let mut failures = Vec::new();
-    for name in CLASSIFIERS {
-        let dir = classifier(name);
-        let pipeline = Pipeline::load(dir.path(), Precision::F32).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let labels = labels(dir.path());
-        for golden in golden(name) {
-            let prepared = pipeline.prepare(&text(&golden.text)).expect("a good article");
-            assert_eq!(prepared.sequences.len(), 1, "{name}");
-            assert_eq!(prepared.sequences[0].ids, golden.ids, "{name}: {}", golden.text);
-            let reading = pipeline.read(&[&prepared.sequences[0]]).expect("a reading").remove(0);
-            let logits = reading.topics.clone().expect("logits").logits;
-            let verdict = pipeline.conclude(&prepared, &[reading]);
-            let topics: Vec<Topic> = verdict.topics.expect("topics");
-            for (index, label) in labels.iter().enumerate() {
-                let topic = topics.iter().find(|topic| topic.label == *label).expect("the label");
-                for (kind, found, expected) in [
-                    ("logit", logits[index], golden.logits[index]),
-                    ("logit of the verdict", topic.logit, golden.logits[index]),
-                    ("score", topic.score, golden.scores[index]),
-                ] {
-                    let difference = (found - expected).abs();
-                    if difference > 1e-4 {
-                        failures.push(format!("{name}, {label}: {kind} {found}, transformers say {expected}"));
-                    }
+    for golden in goldens(source) {
+        let prepared = pipeline.prepare(&text(&golden.text)).expect("a good article");
+        assert_eq!(prepared.sequences.len(), 1, "{name}");
+        assert_eq!(prepared.sequences[0].ids, golden.ids, "{name}: {}", golden.text);
+        let reading = pipeline.read(&[&prepared.sequences[0]]).expect("a reading").remove(0);
+        let logits = reading.topics.clone().expect("logits").logits;
+        let verdict = pipeline.conclude(&prepared, &[reading]);
+        let topics: Vec<Topic> = verdict.topics.expect("topics");
+        for (index, label) in labels.iter().enumerate() {
+            let topic = topics.iter().find(|topic| topic.label == *label).expect("the label");
+            for (kind, found, expected) in [
+                ("logit", logits[index], golden.logits[index]),
+                ("logit of the verdict", topic.logit, golden.logits[index]),
+                ("score", topic.score, golden.scores[index]),
+            ] {
+                if (found - expected).abs() > 1e-4 {
+                    failures.push(format!("{name}, {label}: {kind} {found}, transformers say {expected}"));
                 }
             }
         }
     }
+    failures
+}
+
+#[test]
+fn every_architecture_agrees_with_transformers() {
+    let classifiers = CLASSIFIERS.map(|name| repository("tests/data/classifiers").join(name));
+    let failures: Vec<String> = classifiers.iter().flat_map(|source| disagreements(source)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

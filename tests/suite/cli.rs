@@ -48,6 +48,28 @@ fn a_pipe_gets_json() {
 }
 
 #[test]
+fn labels_take_the_place_of_topics() {
+    let flags = ["--label", "oil", "--label", "النفط", "--task", "topics"];
+    let many = json(&tasnif(&[&["classify"], &flags[..]].concat(), b"Oil prices rose."));
+    let labels = |verdict: &Value| -> Vec<String> {
+        let topics = verdict["topics"].as_array().expect("topics");
+        let mut labels: Vec<String> = topics.iter().map(|topic| topic["label"].to_string()).collect();
+        labels.sort();
+        labels
+    };
+    assert_eq!(labels(&many), ["\"oil\"", "\"النفط\""]);
+    let one = json(&tasnif(
+        &[&["classify", "--single-label"], &flags[..]].concat(),
+        b"Oil prices rose.",
+    ));
+    let sum: f64 = (0..2).filter_map(|index| one["topics"][index]["score"].as_f64()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{one}");
+
+    let refused = tasnif(&["classify", "--single-label"], b"Oil.");
+    assert!(!refused.status.success(), "without labels it means nothing");
+}
+
+#[test]
 fn a_json_file_is_an_article_object() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("article.json");
@@ -150,4 +172,39 @@ fn the_version_tells_commit_and_features() {
         "{text}"
     );
     assert!(features.trim_end().ends_with(')'), "{text}");
+}
+
+#[test]
+fn a_key_is_shown_once_and_kept_as_its_hash() {
+    let output = tasnif(&["key", "desk", "--scope", "classify,admin"], b"");
+    assert!(output.status.success());
+    let key = String::from_utf8(output.stderr).expect("text");
+    let line = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        key.starts_with("tsn_") && line.starts_with("desk:classify+admin:"),
+        "{key} {line}"
+    );
+    // A key that is given has the same line each time.
+    let again = tasnif(&["key", "desk", "--scope", "classify,admin", "--stdin"], key.as_bytes());
+    assert_eq!(String::from_utf8(again.stdout).expect("text"), line);
+    for (args, input, expected) in [
+        (vec!["key", "a:b"], &b""[..], "NAME:SCOPES:SHA256"),
+        (vec!["key", "desk", "--stdin"], b" \n", "standard input is empty"),
+        (vec!["key", "desk", "--scope", "all"], b"", "classify"),
+        (vec!["serve", "--api-key", "secret"], b"", "tasnif key NAME"),
+        (vec!["serve", "--api-keys-file", "no/such/file"], b"", "no/such/file"),
+        (vec!["serve", "--tls-cert", "cert.pem"], b"", "--tls-key"),
+        (
+            vec!["serve", "--tls-cert", "no/such/cert", "--tls-key", "no/such/key"],
+            b"",
+            "no/such/cert",
+        ),
+    ] {
+        let output = tasnif(&args, input);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && message.contains(expected),
+            "{args:?}: {message}"
+        );
+    }
 }

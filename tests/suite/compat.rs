@@ -9,22 +9,23 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tasnif::article::Article;
 use tasnif::batcher::Settings;
-use tasnif::http::{Limits, Service, router};
+use tasnif::http::{Access, Limits, Service, router};
 use tower::ServiceExt;
 
 use super::common::{SETTINGS, alone, assert_close, registry, text, texts, tiny};
+use super::http::LIMITS;
 
 const OIL: &str = "Oil prices rose on world markets.";
 const VOTE: &str = "The government lost the vote in parliament.";
 const TOPICS: [&str; 3] = ["politics", "sport", "cybersecurity"];
 const STANCES: [&str; 4] = ["favor", "against", "neutral", "unrelated"];
 
+fn limits() -> Limits {
+    Limits { articles: 4, ..LIMITS }
+}
+
 fn service(settings: Settings) -> Arc<Service> {
-    let limits = Limits {
-        body_bytes: 64 << 10,
-        articles: 4,
-    };
-    let service = Arc::new(Service::new(limits, None));
+    let service = Arc::new(Service::new(limits(), Access::default()));
     service.ready(registry(settings));
     service
 }
@@ -156,8 +157,15 @@ async fn hugging_face_zero_shot_is_flat() {
     let (_, batch) = ask(json!([OIL, VOTE]), json!({"candidate_labels": labels})).await;
     assert_close(&batch[0], &one_true, 1e-4);
     assert_eq!(batch.as_array().map(Vec::len), Some(2));
+    // Labels that the model has no topic for are scored as labels of the request.
+    for multi_label in [true, false] {
+        let parameters = json!({"candidate_labels": ["gossip", "oil"], "multi_label": multi_label});
+        let (status, answer) = ask(json!(OIL), parameters).await;
+        assert_eq!((status, answer.as_array().map(Vec::len)), (200, Some(2)), "{answer}");
+        let sum: f64 = in_order(&answer, &["gossip", "oil"]).iter().sum();
+        assert!(multi_label || (sum - 1.0).abs() < 1e-5, "{answer}");
+    }
     for (parameters, expected) in [
-        (json!({"candidate_labels": ["gossip"]}), 501),
         (json!({"candidate_labels": []}), 422),
         (json!({"candidate_labels": "  "}), 422),
         (
@@ -466,13 +474,7 @@ fn sentence(path: &str, answer: &Value, status: u16) -> String {
 #[tokio::test]
 async fn each_protocol_refuses_in_its_own_shape() {
     let service = service(SETTINGS);
-    let unready = Arc::new(Service::new(
-        Limits {
-            body_bytes: 1 << 10,
-            articles: 4,
-        },
-        None,
-    ));
+    let unready = Arc::new(Service::new(limits(), Access::default()));
     for (path, body) in calls(&[OIL, " "]) {
         let (status, answer) = post(&service, path, &body).await;
         assert_eq!(status, 422, "{answer}");

@@ -76,6 +76,7 @@ fn every_layer_agrees_with_transformers() {
             .iter()
             .map(|golden| Ids {
                 trunk: &golden.trunk,
+                second: usize::MAX,
                 branches: &golden.branches,
             })
             .collect();
@@ -194,6 +195,7 @@ fn what_does_not_fit_is_an_error() {
     let (trunk, branches) = (&long[..max - 2], [vec![5; 2], vec![5; 3]]);
     assert!(too_long(Ids {
         trunk,
+        second: usize::MAX,
         branches: &branches
     }));
     let foreign = [0, u32::try_from(rows).expect("a small table")];

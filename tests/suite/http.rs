@@ -1,6 +1,7 @@
 //! The routes, called in process: what is answered, and how each bad request is refused.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -8,38 +9,51 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tasnif::article::Article;
 use tasnif::batcher::Settings;
-use tasnif::http::{Key, Limits, Service, router};
+use tasnif::http::{Access, Key, Limits, Scope, Service, router};
 use tower::ServiceExt;
 
+use super::access::figures;
 use super::common::{SETTINGS, alone, assert_close, registry, texts, tiny};
+use super::contract::assert_documented;
 
-const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     body_bytes: 64 << 10,
     articles: 8,
+    deadline: Duration::from_secs(60),
+    patience: Duration::from_secs(60),
 };
 
-fn service(settings: Settings) -> Arc<Service> {
-    let service = Arc::new(Service::new(LIMITS, Some(Key::new("secret"))));
+fn access() -> Access {
+    Access {
+        keys: vec![Key::new("operator", &[Scope::Admin], "secret")],
+        origins: Vec::new(),
+    }
+}
+
+pub fn service(settings: Settings) -> Arc<Service> {
+    let service = Arc::new(Service::new(LIMITS, access()));
     service.ready(registry(settings));
     service
 }
 
-async fn send(service: &Arc<Service>, request: Request<Body>) -> (StatusCode, header::HeaderMap, Value) {
+pub async fn send(service: &Arc<Service>, request: Request<Body>) -> (StatusCode, header::HeaderMap, Value) {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = router(Arc::clone(service)).oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.expect("a body").to_bytes();
     let value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("not JSON: {error}: {bytes:?}"));
+    assert_documented(&method, &path, parts.status, &value);
     (parts.status, parts.headers, value)
 }
 
-fn post(body: impl Into<Body>) -> Request<Body> {
+pub fn post(body: impl Into<Body>) -> Request<Body> {
     Request::post("/v1/classify")
         .header(header::CONTENT_TYPE, "application/json")
         .body(body.into())
         .expect("a request")
 }
 
-fn get(path: &str) -> Request<Body> {
+pub fn get(path: &str) -> Request<Body> {
     Request::get(path).body(Body::empty()).expect("a request")
 }
 
@@ -98,6 +112,7 @@ async fn every_bad_request_is_refused_with_code_and_parameter() {
     };
     let many = |count: usize| json!({"articles": vec![json!({"text": "x"}); count]}).to_string();
     let targets = |targets: Vec<String>| json!({"text": "x", "targets": targets}).to_string();
+    let labels = |labels: Value| json!({"text": "x", "labels": labels}).to_string();
     let cases = [
         case(r#"{"text": ""}"#, 422, "text_empty", Some("text")),
         case(r#"{"text": " \n\t "}"#, 422, "text_empty", Some("text")),
@@ -161,6 +176,53 @@ async fn every_bad_request_is_refused_with_code_and_parameter() {
             Some("targets[0]"),
         ),
         case(&targets(vec!["  ".into()]), 422, "target_empty", Some("targets[0]")),
+        case(&labels(json!([])), 422, "field_invalid", Some("labels")),
+        case(&labels(json!("oil")), 422, "field_invalid", Some("labels")),
+        case(&labels(json!(["oil", 7])), 422, "field_invalid", Some("labels[1]")),
+        case(
+            &labels(json!([{"label": "oil", "hypotheses": "?"}])),
+            422,
+            "field_invalid",
+            Some("labels[0]"),
+        ),
+        case(&labels(json!(["oil", "oil "])), 422, "field_invalid", Some("labels[1]")),
+        case(&labels(json!(["oil", " "])), 422, "label_empty", Some("labels[1]")),
+        case(
+            &labels(json!(["o".repeat(301)])),
+            422,
+            "label_too_long",
+            Some("labels[0]"),
+        ),
+        case(
+            &labels((0..65).map(|index| json!(index.to_string())).collect()),
+            422,
+            "labels_too_many",
+            Some("labels"),
+        ),
+        case(
+            r#"{"text": "x", "labels": ["oil"], "topics": ["sport"]}"#,
+            422,
+            "field_invalid",
+            Some("topics"),
+        ),
+        case(
+            r#"{"text": "x", "labels": ["oil"], "hypothesis_template": "About oil."}"#,
+            422,
+            "field_invalid",
+            Some("hypothesis_template"),
+        ),
+        case(
+            r#"{"text": "x", "labels": ["oil"], "hypothesis_template": "About {}."}"#,
+            422,
+            "labels_not_served",
+            Some("hypothesis_template"),
+        ),
+        case(
+            r#"{"text": "x", "multi_label": false}"#,
+            422,
+            "field_invalid",
+            Some("multi_label"),
+        ),
         case("[]", 422, "field_invalid", Some("article")),
         case("7", 422, "field_invalid", Some("article")),
         case(r#"{"articles": []}"#, 422, "articles_empty", Some("articles")),
@@ -255,7 +317,7 @@ async fn models_and_topics_are_listed() {
     let service = service(SETTINGS);
     let (_, _, models) = send(&service, get("/v1/models")).await;
     assert_eq!(models["models"][0]["name"], "tiny");
-    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance"]));
+    assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance", "labels"]));
     let (_, _, topics) = send(&service, get("/v1/topics")).await;
     let topics = topics["topics"].as_array().expect("topics").clone();
     assert_eq!(topics.len(), 3);
@@ -265,7 +327,7 @@ async fn models_and_topics_are_listed() {
 
 #[tokio::test]
 async fn live_is_not_ready() {
-    let service = Arc::new(Service::new(LIMITS, Some(Key::new("secret"))));
+    let service = Arc::new(Service::new(LIMITS, access()));
     assert_eq!(send(&service, get("/health/live")).await.0, StatusCode::OK);
     for request in [get("/health/ready"), get("/v1/models"), post(r#"{"text": "Oil."}"#)] {
         let (status, headers, value) = send(&service, request).await;
@@ -288,24 +350,23 @@ async fn live_is_not_ready() {
 /// Room for one long article: while it is encoded, others are refused; afterwards they are answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_says_when_to_come_back() {
-    let service = service(Settings {
+    let registry = registry(Settings {
         threads: 1,
+        batch_tokens: 64,
         queue_tokens: 1,
-        ..SETTINGS
     });
-    let long = json!({"text": texts()[4].repeat(5)}).to_string();
+    let service = Arc::new(Service::new(LIMITS, access()));
+    service.ready(Arc::clone(&registry));
+    let long = json!({"text": texts()[4].repeat(10)}).to_string();
     let busy = tokio::spawn({
         let service = Arc::clone(&service);
         async move { send(&service, post(long)).await.0 }
     });
-    let mut refused = None;
-    while refused.is_none() && !busy.is_finished() {
-        let (status, headers, value) = send(&service, post(r#"{"text": "Oil."}"#)).await;
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            refused = Some((headers, value));
-        }
+    while registry.batcher().waiting() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let (headers, value) = refused.expect("a refusal while the queue was full");
+    let (status, headers, value) = send(&service, post(r#"{"text": "Oil."}"#)).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(value["error"]["code"], "overloaded");
     let seconds: u64 = headers[header::RETRY_AFTER]
         .to_str()
@@ -315,4 +376,110 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
     assert!((1..600).contains(&seconds), "{seconds}");
     assert_eq!(busy.await.expect("no panic"), StatusCode::OK);
     assert_eq!(send(&service, post(r#"{"text": "Oil."}"#)).await.0, StatusCode::OK);
+    // Who was refused cost nothing.
+    let figures = figures(&service).await;
+    assert_eq!(figures["tasnif_tokenization_seconds_count"], 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_article_that_is_late_leaves_the_queue() {
+    let service = service(Settings {
+        threads: 1,
+        batch_tokens: 64,
+        ..SETTINGS
+    });
+    let with_timeout = |body: String, timeout: &str| {
+        let mut request = post(body);
+        let timeout = timeout.parse().expect("a header");
+        request.headers_mut().insert("x-request-timeout-ms", timeout);
+        request
+    };
+    let long = json!({"text": texts()[4].repeat(12)});
+    let (status, _, value) = send(&service, with_timeout(long.to_string(), "100")).await;
+    assert_eq!(
+        (status.as_u16(), value["error"]["code"].as_str()),
+        (504, Some("deadline_exceeded")),
+        "{value}"
+    );
+    // What was left of it would have been in the way for seconds.
+    let begun = Instant::now();
+    assert_eq!(send(&service, post(r#"{"text": "Oil."}"#)).await.0, StatusCode::OK);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    // Among many, only the late one is an error.
+    let many = json!({"articles": [{"text": "Oil."}, long]}).to_string();
+    let (status, _, value) = send(&service, with_timeout(many, "500")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(value["verdicts"][0]["topics"].is_array(), "{value}");
+    assert_eq!(value["verdicts"][1]["error"]["code"], "deadline_exceeded");
+
+    for timeout in ["0", "-1", "soon", "1.5"] {
+        let (status, _, value) = send(&service, with_timeout(r#"{"text": "Oil."}"#.to_owned(), timeout)).await;
+        assert_eq!(
+            (status.as_u16(), value["error"]["code"].as_str()),
+            (400, Some("header_invalid"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_in_time_is_refused_at_once() {
+    let service = service(Settings {
+        threads: 1,
+        batch_tokens: 64,
+        ..SETTINGS
+    });
+    let long = json!({"text": texts()[4].repeat(12)}).to_string();
+    let busy = tokio::spawn({
+        let service = Arc::clone(&service);
+        async move { send(&service, post(long)).await.0 }
+    });
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&429) && !busy.is_finished() {
+        let mut request = post(r#"{"text": "Oil."}"#);
+        request
+            .headers_mut()
+            .insert("x-request-timeout-ms", "1".parse().expect("a header"));
+        statuses.push(send(&service, request).await.0.as_u16());
+    }
+    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    busy.abort();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let limits = Limits {
+        patience: Duration::from_millis(50),
+        ..LIMITS
+    };
+    let service = Arc::new(Service::new(limits, Access::default()));
+    service.ready(registry(SETTINGS));
+    let body = || Body::from_stream(futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
+    let (status, _, value) = send(&service, post(body())).await;
+    assert_eq!(
+        (status.as_u16(), value["error"]["code"].as_str()),
+        (408, Some("body_timeout"))
+    );
+}
+
+#[tokio::test]
+async fn an_id_is_given_back_or_made() {
+    let service = service(SETTINGS);
+    let id = async |given: Option<&str>| {
+        let mut request = get("/health/live");
+        if let Some(given) = given {
+            request
+                .headers_mut()
+                .insert("x-request-id", given.parse().expect("a header"));
+        }
+        let headers = send(&service, request).await.1;
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        headers["x-request-id"].to_str().expect("text").to_owned()
+    };
+    assert_eq!(id(Some("abc-123")).await, "abc-123");
+    let (one, other) = (id(None).await, id(None).await);
+    assert_eq!((one.len(), other.len()), (32, 32));
+    assert_ne!(one, other);
+    assert_eq!(id(Some("two words")).await.len(), 32);
+    assert_eq!(id(Some(&"x".repeat(129))).await.len(), 32);
 }

@@ -16,6 +16,18 @@ pub struct Running {
 impl Running {
     /// `tasnif serve` on a free port, with these flags, ready to answer.
     pub fn start(models: &Path, flags: &[&str]) -> Self {
+        let running = Self::start_without_waiting(models, flags);
+        for _ in 0..600 {
+            if running.send("GET", "/health/ready", None).0 == 200 {
+                return running;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("not ready within 30 s");
+    }
+
+    /// As soon as it listens.
+    pub fn start_without_waiting(models: &Path, flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tasnif"))
             .args(["serve", "--port", "0", "--log-format", "json", "--models"])
             .arg(models)
@@ -26,8 +38,11 @@ impl Running {
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let address = loop {
             let line = log.next().expect("a line that tells the address").expect("text");
-            if let Some((_, address)) = line.split_once("listening on http://") {
+            if let Some((_, address)) = line.split_once("listening on ") {
                 break address
+                    .trim_start_matches("http")
+                    .trim_start_matches("s")
+                    .trim_start_matches("://")
                     .trim_end_matches(|c: char| !c.is_ascii_digit())
                     .split('"')
                     .next()
@@ -37,21 +52,19 @@ impl Running {
         };
         // Somebody must read on, or the program would block on a full pipe.
         std::thread::spawn(move || log.for_each(drop));
-        let running = Self {
+        Self {
             child,
             address: address.expect("an address"),
-        };
-        for _ in 0..600 {
-            if running.send("GET", "/health/ready", None).0 == 200 {
-                return running;
-            }
-            std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("not ready within 30 s");
     }
 
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         exchange(self.address, method, path, "", body).expect("an answer")
+    }
+
+    /// What a GET answers that isn't JSON.
+    pub fn text(&self, path: &str) -> String {
+        exchange_text(self.address, "GET", path, "", "").expect("an answer").1
     }
 
     /// As the administrator whose key is "secret".
@@ -94,6 +107,17 @@ pub fn exchange(
     body: Option<&Value>,
 ) -> std::io::Result<(u16, Value)> {
     let body = body.map(Value::to_string).unwrap_or_default();
+    let (status, body) = exchange_text(address, method, path, headers, &body)?;
+    Ok((status, serde_json::from_str(&body).expect("a JSON body")))
+}
+
+fn exchange_text(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     write!(
@@ -110,5 +134,5 @@ pub fn exchange(
         .nth(1)
         .and_then(|status| status.parse().ok())
         .expect("a status");
-    Ok((status, serde_json::from_str(body).expect("a JSON body")))
+    Ok((status, body.to_owned()))
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Function, OneOrMany, Row, Scored, article, ask, protocol, read, resolve, topics};
-use crate::article::{Article, InputError};
+use crate::article::{Article, InputError, Label};
+use crate::http::call::Call;
 use crate::http::{ApiError, App, Service};
 use crate::pipeline::Pipeline;
 
@@ -79,6 +80,7 @@ enum Answer {
 
 async fn classify(
     State(service): App,
+    call: Call,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -102,7 +104,7 @@ async fn classify(
     if let Some(zero_shot) = &zero_shot {
         function = zero_shot.put_to(&pipeline, &mut articles)?;
     }
-    let rows = ask(&service, &pipeline, "inputs", articles).await?;
+    let rows = ask(&service, &call, &pipeline, "inputs", articles).await?;
     let mut rows: Vec<Vec<Scored>> = rows
         .into_iter()
         .map(|Row { mut labels, .. }| {
@@ -139,9 +141,9 @@ struct ZeroShot {
 }
 
 impl ZeroShot {
-    /// Asks the articles for these labels, and tells what makes their scores: THE place where labels of a request meet
-    /// the model. A model answers labels that are topics of its own; among them only one is true unless `multi_label`
-    /// says otherwise, hence softmax.
+    /// Asks the articles for these labels, and tells what makes their scores. Labels that are topics of the model are
+    /// judged as it was trained to; among them only one is true unless `multi_label` says otherwise, hence softmax. Any
+    /// others are labels of the request, whose scores come as they are asked for.
     fn put_to(&self, pipeline: &Pipeline, articles: &mut [Article]) -> Result<Option<Function>, ApiError> {
         if self.labels.iter().all(|label| label.trim().is_empty()) {
             return Err(invalid("parameters.candidate_labels", "at least one label is expected"));
@@ -154,26 +156,19 @@ impl ZeroShot {
             let message = "a sentence with {} in the place of the label is expected";
             return Err(invalid("parameters.hypothesis_template", message));
         }
-        let unknown = self
-            .labels
-            .iter()
-            .find(|label| topics(pipeline).all(|topic| topic != *label));
-        if let Some(label) = unknown {
-            return Err(ApiError::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "labels_not_served",
-                format!(
-                    "model {:?} has no topic {label:?} and can't judge labels that it was not trained on; \
-                     GET /v1/topics?model={0} lists its own",
-                    pipeline.manifest().name
-                ),
-            )
-            .param("parameters.candidate_labels"));
+        let own = |label: &String| topics(pipeline).any(|topic| topic == label);
+        if self.labels.iter().all(own) {
+            for article in articles {
+                article.topics = Some(self.labels.clone());
+            }
+            return Ok((!self.multi_label).then_some(Function::Softmax));
         }
         for article in articles {
-            article.topics = Some(self.labels.clone());
+            article.labels = Some(self.labels.iter().cloned().map(Label::Name).collect());
+            article.multi_label = Some(self.multi_label);
+            article.hypothesis_template = self.hypothesis_template.clone();
         }
-        Ok((!self.multi_label).then_some(Function::Softmax))
+        Ok(None)
     }
 }
 

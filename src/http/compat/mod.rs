@@ -25,7 +25,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{ApiError, Service, body, routes};
+use super::body::MediaType;
+use super::call::Call;
+use super::{ApiError, Service, body, routes, stream};
 use crate::article::{Article, InputError, StanceScores, Task, Verdict};
 use crate::batcher::Admission;
 use crate::model::STANCES;
@@ -39,6 +41,11 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         .merge(openai::routes())
         .merge(tei::routes())
         .merge(vllm::routes())
+}
+
+/// Those of them that tell whether the service is there.
+pub(super) fn health() -> Router<Arc<Service>> {
+    kserve::health()
 }
 
 /// A protocol's routes, whose failures have the body that its clients read. Status and headers stay.
@@ -57,8 +64,10 @@ fn protocol(router: Router<Arc<Service>>, failure: fn(&ApiError) -> Value) -> Ro
 /// A request's body as JSON of the shape that a protocol prescribes; fields that we don't know are passed over, since its
 /// clients may send some that mean nothing here.
 async fn read<T: DeserializeOwned>(service: &Service, headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
-    service.registry()?;
-    shaped(body::json(headers, body, service.limits.body_bytes).await?)
+    if body::media_type(headers)? == MediaType::Ndjson {
+        return Err(body::unsupported(stream::MEDIA_TYPE));
+    }
+    shaped(body::parse(&body::bytes(body, &service.limits).await?)?)
 }
 
 fn shaped<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
@@ -205,11 +214,11 @@ impl Function {
 /// The answers of one model to all articles of a request, in their order. `field` is what the request calls them.
 async fn ask(
     service: &Service,
+    call: &Call,
     pipeline: &Arc<Pipeline>,
     field: &str,
     articles: Vec<Article>,
 ) -> Result<Vec<Row>, ApiError> {
-    let registry = service.registry()?;
     let limit = service.limits.articles;
     let count = articles.len();
     let refuse = |code, message: String| {
@@ -237,22 +246,19 @@ async fn ask(
     let admission = if count == 1 {
         Admission::Refuse
     } else {
-        registry.batcher().admits()?;
+        call.admit()?;
         Admission::Wait
     };
     let mut tasks = JoinSet::new();
     for (index, article) in articles.into_iter().enumerate() {
-        let (registry, pipeline) = (Arc::clone(registry), Arc::clone(pipeline));
-        tasks.spawn(async move {
-            let verdict = registry.batcher().classify(pipeline, article, admission).await;
-            (index, verdict)
-        });
+        let (call, pipeline) = (call.clone(), Arc::clone(pipeline));
+        tasks.spawn(async move { (index, call.classify_by(pipeline, article, admission).await) });
     }
     let mut rows: Vec<(usize, Row)> = Vec::with_capacity(count);
     // Leaving early drops the tasks, and with them what has not begun.
     while let Some(joined) = tasks.join_next().await {
         let (index, verdict) = joined.map_err(|_| ApiError::internal())?;
-        let verdict = verdict.map_err(|error| ApiError::from(error).at(place(index)))?;
+        let verdict = verdict.map_err(|error| error.at(place(index)))?;
         rows.push((index, Row::new(pipeline, verdict)));
     }
     rows.sort_by_key(|(index, _)| *index);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Row, answer_id, article, ask, protocol, read, resolve};
+use crate::http::call::Call;
 use crate::http::{ApiError, App, Service};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -93,12 +94,12 @@ impl From<Row> for Moderation {
     }
 }
 
-async fn moderate(State(service): App, headers: HeaderMap, body: Body) -> Result<Json<Answer>, ApiError> {
+async fn moderate(State(service): App, call: Call, headers: HeaderMap, body: Body) -> Result<Json<Answer>, ApiError> {
     let request: Request = read(&service, &headers, body).await?;
     let pipeline = resolve(&service, request.model.as_deref())?;
     let texts = request.input.into_texts().into_iter();
     let articles = texts.map(|text| article(text, None)).collect();
-    let rows = ask(&service, &pipeline, "input", articles).await?;
+    let rows = ask(&service, &call, &pipeline, "input", articles).await?;
     Ok(Json(Answer {
         id: answer_id("modr"),
         model: pipeline.manifest().name.clone(),

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{Function, Scored, article, ask, protocol, read, resolve, topics};
 use crate::article::{Article, InputError};
 use crate::encoder::Precision;
+use crate::http::call::Call;
 use crate::http::{ApiError, App, Service};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -61,7 +62,7 @@ enum Answer {
     Batch(Vec<Vec<Scored>>),
 }
 
-async fn predict(State(service): App, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+async fn predict(State(service): App, call: Call, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let pipeline = resolve(&service, None)?;
     let request: Request = read(&service, &headers, body).await?;
@@ -71,7 +72,7 @@ async fn predict(State(service): App, headers: HeaderMap, body: Body) -> Result<
         Inputs::Batch(batch) => (true, batch.into_iter().map(text_or_pair).collect::<Result<_, _>>()?),
     };
     let characters: usize = articles.iter().map(characters).sum();
-    let mut rows = ask(&service, &pipeline, "inputs", articles).await?;
+    let mut rows = ask(&service, &call, &pipeline, "inputs", articles).await?;
     let tokens: usize = rows.iter().map(|row| row.tokens).sum();
     if request.raw_scores {
         rows.iter_mut().for_each(|row| Function::None.apply(&mut row.labels));

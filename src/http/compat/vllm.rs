@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Function, OneOrMany, answer_id, article, ask, now, protocol, read, resolve};
+use crate::http::call::Call;
 use crate::http::{ApiError, App, Service};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -58,11 +59,11 @@ struct Classified {
     num_classes: usize,
 }
 
-async fn classify(State(service): App, headers: HeaderMap, body: Body) -> Result<Json<Answer>, ApiError> {
+async fn classify(State(service): App, call: Call, headers: HeaderMap, body: Body) -> Result<Json<Answer>, ApiError> {
     let request: Request = read(&service, &headers, body).await?;
     let pipeline = resolve(&service, request.model.as_deref())?;
     let articles = request.input.into_vec().into_iter().map(|text| article(text, None));
-    let rows = ask(&service, &pipeline, "input", articles.collect()).await?;
+    let rows = ask(&service, &call, &pipeline, "input", articles.collect()).await?;
     let tokens: usize = rows.iter().map(|row| row.tokens).sum();
     let data = rows
         .into_iter()

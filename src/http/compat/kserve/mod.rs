@@ -16,6 +16,11 @@ pub(super) fn routes() -> Router<Arc<Service>> {
     protocol(v1::routes().merge(v2::routes()), failure)
 }
 
+/// What a probe asks, which has no key.
+pub(super) fn health() -> Router<Arc<Service>> {
+    protocol(v2::health(), failure)
+}
+
 fn failure(error: &ApiError) -> Value {
     json!({ "error": error.message() })
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::article::Article;
+use crate::http::call::Call;
 use crate::http::compat::{Scored, article, ask, read, resolve};
 use crate::http::{ApiError, App, Service, routes};
 
@@ -50,19 +51,20 @@ struct Answer {
 
 async fn predict(
     State(service): App,
-    Path(call): Path<String>,
+    call: Call,
+    Path(verb): Path<String>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Answer>, ApiError> {
-    let Some(name) = call.strip_suffix(":predict") else {
+    let Some(name) = verb.strip_suffix(":predict") else {
         return Err(routes::unknown_route(method, uri).await);
     };
     let pipeline = resolve(&service, Some(name))?;
     let request: Request = read(&service, &headers, body).await?;
     let articles = request.instances.into_iter().map(Article::from).collect();
-    let rows = ask(&service, &pipeline, "instances", articles).await?;
+    let rows = ask(&service, &call, &pipeline, "instances", articles).await?;
     let predictions = rows.into_iter().map(|row| row.labels).collect();
     Ok(Json(Answer { predictions }))
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::tensor::{self, TensorError};
 use crate::article::InputError;
+use crate::http::call::Call;
 use crate::http::compat::{Row, Scored, article, ask, resolve, shaped};
 use crate::http::{ApiError, App, Service, body, routes};
 use crate::model::STANCES;
@@ -25,10 +26,7 @@ use crate::pipeline::Pipeline;
 const HEAD_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 pub(super) fn routes() -> Router<Arc<Service>> {
-    let mut router = Router::new()
-        .route("/v2", get(server))
-        .route("/v2/health/live", get(live))
-        .route("/v2/health/ready", get(ready));
+    let mut router = Router::new().route("/v2", get(server));
     for model in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         router = router
             .route(model, get(metadata))
@@ -36,6 +34,12 @@ pub(super) fn routes() -> Router<Arc<Service>> {
             .route(&format!("{model}/infer"), post(infer));
     }
     router
+}
+
+pub(super) fn health() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/v2/health/live", get(live))
+        .route("/v2/health/ready", get(ready))
 }
 
 async fn server() -> Json<Value> {
@@ -189,15 +193,16 @@ enum Data {
 /// The body is read whatever its Content-Type: Triton's client sends none.
 async fn infer(
     State(service): App,
+    call: Call,
     Path(model): Path<Model>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let pipeline = model.resolve(&service)?;
     let head = head_length(&headers)?;
-    let body = body::bytes(&headers, body, service.limits.body_bytes).await?;
+    let body = body::bytes(body, &service.limits).await?;
     let (head, data) = tensor::split(&body, head).map_err(|error| refused("body", &error))?;
-    let request: Request = shaped(body::parse(&HeaderMap::new(), head)?)?;
+    let request: Request = shaped(body::parse(head)?)?;
     let (texts, targets) = inputs(&request.inputs, data, service.limits.articles)?;
     let articles = match targets {
         None => texts.into_iter().map(|text| article(text, None)).collect(),
@@ -210,7 +215,7 @@ async fn infer(
             return Err(invalid("target", message));
         }
     };
-    let rows = ask(&service, &pipeline, "text", articles).await?;
+    let rows = ask(&service, &call, &pipeline, "text", articles).await?;
     let rows: Vec<Vec<Scored>> = rows.into_iter().map(Row::in_order).collect();
     let mut wanted = request.outputs;
     if wanted.is_empty() {

@@ -1,0 +1,94 @@
+//! One request as the handlers of articles see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use tokio::time::Instant;
+
+use super::observe::Tally;
+use super::{ApiError, Service};
+use crate::article::{Article, Verdict};
+use crate::batcher::Admission;
+use crate::pipeline::Pipeline;
+use crate::registry::Registry;
+
+/// How long the caller will wait, in milliseconds.
+pub(super) const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+
+pub(super) const TIMEOUT_EXPECTED: &str = "a whole number of milliseconds above 0 is expected";
+
+/// The models, how long there is to answer, and what the request's line in the log adds up. An extractor, so that a request
+/// is refused before its body is read if no model is there yet.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    registry: Arc<Registry>,
+    time: Duration,
+    deadline: Instant,
+    tally: Arc<Tally>,
+}
+
+impl FromRequestParts<Arc<Service>> for Call {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let time = timeout(&parts.headers)?.map_or(service.limits.deadline, |asked| asked.min(service.limits.deadline));
+        Ok(Self {
+            registry: Arc::clone(service.registry()?),
+            time,
+            deadline: Instant::now() + time,
+            tally: parts.extensions.get().map(Arc::clone).unwrap_or_default(),
+        })
+    }
+}
+
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
+    let Some(value) = headers.get(TIMEOUT) else {
+        return Ok(None);
+    };
+    let milliseconds = value.to_str().ok().and_then(|value| value.parse().ok());
+    match milliseconds {
+        Some(milliseconds) if milliseconds > 0 => Ok(Some(Duration::from_millis(milliseconds))),
+        _ => Err(ApiError::header_invalid(TIMEOUT.as_str(), TIMEOUT_EXPECTED)),
+    }
+}
+
+impl Call {
+    /// Refuses what can't be answered in time: nothing is computed for it.
+    pub(super) fn admit(&self) -> Result<(), ApiError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        Ok(self.registry.batcher().admits(left)?)
+    }
+
+    /// The verdict on one article, if it is there by the deadline. What has not begun then leaves the queue.
+    pub(super) async fn classify(&self, article: Article, admission: Admission) -> Result<Verdict, ApiError> {
+        article.check()?;
+        let pipeline = self.registry.resolve(article.model.as_deref())?;
+        self.classify_by(pipeline, article, admission).await
+    }
+
+    /// The same by a model that is known already.
+    pub(super) async fn classify_by(
+        &self,
+        pipeline: Arc<Pipeline>,
+        article: Article,
+        admission: Admission,
+    ) -> Result<Verdict, ApiError> {
+        let answer = self.registry.batcher().classify(pipeline, article, admission);
+        let verdict = tokio::time::timeout_at(self.deadline, answer)
+            .await
+            .map_err(|_| ApiError::deadline_exceeded(self.time))??;
+        self.tally.add(&verdict);
+        Ok(verdict)
+    }
+
+    /// The same call with all of its time before it: a stream's deadline is that of each line.
+    pub(super) fn renewed(&self) -> Self {
+        Self {
+            deadline: Instant::now() + self.time,
+            ..self.clone()
+        }
+    }
+}
