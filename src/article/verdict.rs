@@ -41,6 +41,9 @@ pub struct Language {
 pub struct Topic {
     pub label: String,
     pub score: f32,
+    /// The calibrated logit that the score was made of; for protocols that can ask for it.
+    #[serde(skip)]
+    pub logit: f32,
     /// Whether the score reaches the threshold.
     pub assigned: bool,
     pub threshold: f32,

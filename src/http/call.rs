@@ -12,6 +12,7 @@ use super::observe::Tally;
 use super::{ApiError, Service};
 use crate::article::{Article, Verdict};
 use crate::batcher::Admission;
+use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 
 /// How long the caller will wait, in milliseconds.
@@ -63,7 +64,20 @@ impl Call {
 
     /// The verdict on one article, if it is there by the deadline. What has not begun then leaves the queue.
     pub(super) async fn classify(&self, article: Article, admission: Admission) -> Result<Verdict, ApiError> {
-        let verdict = tokio::time::timeout_at(self.deadline, self.registry.classify(article, admission))
+        article.check()?;
+        let pipeline = self.registry.resolve(article.model.as_deref())?;
+        self.classify_by(pipeline, article, admission).await
+    }
+
+    /// The same by a model that is known already.
+    pub(super) async fn classify_by(
+        &self,
+        pipeline: Arc<Pipeline>,
+        article: Article,
+        admission: Admission,
+    ) -> Result<Verdict, ApiError> {
+        let answer = self.registry.batcher().classify(pipeline, article, admission);
+        let verdict = tokio::time::timeout_at(self.deadline, answer)
             .await
             .map_err(|_| ApiError::deadline_exceeded(self.time))??;
         self.tally.add(&verdict);

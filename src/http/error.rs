@@ -157,6 +157,23 @@ impl ApiError {
         self.hint.map(|hint| hint.header().0)
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.body.message
+    }
+
+    pub(super) fn parameter(&self) -> Option<&str> {
+        self.body.param.as_deref()
+    }
+
+    /// The same error where another protocol calls the field at fault otherwise, and has many of them.
+    pub(super) fn at(mut self, place: String) -> Self {
+        if self.body.param.is_some() {
+            self.body.message = format!("{place}: {}", self.body.message);
+            self.body.param = Some(place);
+        }
+        self
+    }
+
     /// The error object alone, for its place among the verdicts of a request with many articles.
     pub(super) fn into_body(self) -> Body {
         self.body
@@ -208,8 +225,16 @@ impl From<RegistryError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Envelope { error: self.body })).into_response();
+        let mut response = (
+            self.status,
+            Json(Envelope {
+                error: self.body.clone(),
+            }),
+        )
+            .into_response();
         response.headers_mut().extend(self.hint.map(Hint::header));
+        // For protocols that tell it in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn verdict() -> Value {
         topics: Some(vec![Topic {
             label: "diplomacy".to_owned(),
             score: 0.75,
+            logit: 0.0,
             assigned: true,
             threshold: 0.3125,
             name: names(),

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod body;
 mod call;
+mod compat;
 mod error;
 mod examples;
 mod keys;
@@ -125,6 +126,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .split_for_parts();
     let router = router
         .merge(openapi::routes(&document))
+        .merge(compat::routes().route_layer(guarded(Scope::Classify)))
+        .merge(compat::health())
         .merge(page::routes())
         .fallback(routes::unknown_route)
         .method_not_allowed_fallback(routes::method_not_allowed)

@@ -151,6 +151,12 @@ pub struct Platt {
 }
 
 impl Platt {
+    /// The calibrated logit.
+    #[must_use]
+    pub fn apply(self, logit: f32) -> f32 {
+        self.scale * logit + self.bias
+    }
+
     fn is_sound(self) -> bool {
         self.scale.is_finite() && self.scale > 0.0 && self.bias.is_finite()
     }

@@ -22,9 +22,7 @@ pub fn pool(pooling: WindowPooling, windows: impl Iterator<Item = (f32, usize)>)
 /// The probabilities of the labels from their (calibration, logit).
 #[must_use]
 pub fn topics(scores: Scores, labels: &[(Platt, f32)]) -> Vec<f32> {
-    let scaled = labels
-        .iter()
-        .map(|(calibration, logit)| calibration.scale * logit + calibration.bias);
+    let scaled = labels.iter().map(|(calibration, logit)| calibration.apply(*logit));
     match scores {
         Scores::Sigmoid => scaled.map(sigmoid).collect(),
         Scores::Softmax => softmax(scaled.collect()),

@@ -52,13 +52,14 @@ impl Pipeline {
             })
             .collect();
         let scores = calibrate::topics(manifest.scores, &logits);
+        let logits = logits.iter().map(|(calibration, logit)| calibration.apply(*logit));
         let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
 
         let wanted = |id: &str| prepared.topics.iter().flatten().any(|topic| topic == id) || prepared.topics.is_none();
-        let labels = manifest.labels.iter().zip(scores).enumerate();
+        let labels = manifest.labels.iter().zip(scores).zip(logits).enumerate();
         let mut topics: Vec<Topic> = labels
-            .filter(|(_, (label, _))| wanted(&label.id))
-            .map(|(index, (label, score))| {
+            .filter(|(_, ((label, _), _))| wanted(&label.id))
+            .map(|(index, ((label, score), logit))| {
                 let threshold = prepared.threshold.unwrap_or(label.threshold);
                 let possible = manifest.scores == Scores::Sigmoid || score >= best;
                 let assigned = possible && score >= threshold;
@@ -68,6 +69,7 @@ impl Pipeline {
                 Topic {
                     label: label.id.clone(),
                     score,
+                    logit,
                     assigned,
                     threshold,
                     name: label.name.clone(),

@@ -116,6 +116,7 @@ impl Pipeline {
             .map(|(label, score)| Topic {
                 label: label.name().to_owned(),
                 score,
+                logit: logit(scores, score),
                 assigned: score >= threshold && (scores == Scores::Sigmoid || score >= best),
                 threshold,
                 name: Default::default(),
@@ -155,4 +156,13 @@ fn cosine(left: &[f32], right: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
     let norms = (dot(left, left) * dot(right, right)).sqrt();
     if norms > 0.0 { dot(left, right) / norms } else { 0.0 }
+}
+
+/// What gives the score back: of a sigmoid its log-odds, of a softmax its logarithm.
+fn logit(scores: Scores, score: f32) -> f32 {
+    let score = score.clamp(f32::MIN_POSITIVE, 1.0 - f32::EPSILON);
+    match scores {
+        Scores::Sigmoid => (score / (1.0 - score)).ln(),
+        Scores::Softmax => score.ln(),
+    }
 }

@@ -29,6 +29,7 @@ use crate::encoder::{EncoderError, Ids, Precision};
 use crate::model::{Inference, Logits, Manifest, Model, ModelError};
 use crate::weights::{Trim, trim};
 
+pub use calibrate::{sigmoid, softmax};
 pub use prepare::{PrepareError, Prepared};
 pub use sequence::{Sequence, Target};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};

@@ -105,6 +105,11 @@ impl Registry {
     }
 
     #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    #[must_use]
     pub fn models(&self) -> &Path {
         &self.models
     }

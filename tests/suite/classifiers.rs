@@ -87,14 +87,11 @@ pub fn disagreements(source: &Path) -> Vec<String> {
         let verdict = pipeline.conclude(&prepared, &[reading]);
         let topics: Vec<Topic> = verdict.topics.expect("topics");
         for (index, label) in labels.iter().enumerate() {
-            let score = topics
-                .iter()
-                .find(|topic| topic.label == *label)
-                .expect("the label")
-                .score;
+            let topic = topics.iter().find(|topic| topic.label == *label).expect("the label");
             for (kind, found, expected) in [
                 ("logit", logits[index], golden.logits[index]),
-                ("score", score, golden.scores[index]),
+                ("logit of the verdict", topic.logit, golden.logits[index]),
+                ("score", topic.score, golden.scores[index]),
             ] {
                 if (found - expected).abs() > 1e-4 {
                     failures.push(format!("{name}, {label}: {kind} {found}, transformers say {expected}"));

@@ -4,6 +4,7 @@ mod bundles;
 mod classifiers;
 mod cli;
 mod common;
+mod compat;
 mod connections;
 mod contract;
 mod encoder;

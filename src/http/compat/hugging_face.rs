@@ -1,0 +1,178 @@
+//! Hugging Face Inference: `POST /models/{name}`, as `huggingface_hub` and `@huggingface/inference` send it.
+//!
+//! The shapes of the answers are those that its clients take: nested for text classification even of one text, flat for
+//! zero-shot classification of one.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Function, OneOrMany, Row, Scored, article, ask, protocol, read, resolve, topics};
+use crate::article::{Article, InputError, Label};
+use crate::http::call::Call;
+use crate::http::{ApiError, App, Service};
+use crate::pipeline::Pipeline;
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    protocol(Router::new().route("/models/{name}", post(classify)), failure)
+}
+
+fn failure(error: &ApiError) -> Value {
+    json!({ "error": error.message() })
+}
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    inputs: Inputs,
+    parameters: Option<Parameters>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a string, {\"text\": …, \"text_pair\": …}, or a list of these is expected"
+)]
+enum Inputs {
+    One(Input),
+    Many(Vec<Input>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Input {
+    Text(String),
+    Pair { text: String, text_pair: Option<String> },
+}
+
+impl From<Input> for Article {
+    fn from(input: Input) -> Self {
+        match input {
+            Input::Text(text) => article(text, None),
+            Input::Pair { text, text_pair } => article(text, text_pair),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    top_k: Option<usize>,
+    /// The calibrated score, if not given.
+    function_to_apply: Option<Function>,
+    /// A list, or one string with commas between.
+    candidate_labels: Option<OneOrMany>,
+    multi_label: Option<bool>,
+    hypothesis_template: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Flat(Vec<Scored>),
+    Nested(Vec<Vec<Scored>>),
+}
+
+async fn classify(
+    State(service): App,
+    call: Call,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Answer>, ApiError> {
+    let pipeline = resolve(&service, Some(&name))?;
+    let request: Request = read(&service, &headers, body).await?;
+    let parameters = request.parameters.unwrap_or_default();
+    if parameters.top_k == Some(0) {
+        return Err(invalid("parameters.top_k", "at least 1 is expected"));
+    }
+    let zero_shot = parameters.candidate_labels.map(|labels| ZeroShot {
+        labels: candidates(labels),
+        multi_label: parameters.multi_label.unwrap_or_default(),
+        hypothesis_template: parameters.hypothesis_template,
+    });
+    let (one, mut articles) = match request.inputs {
+        Inputs::One(input) => (true, vec![Article::from(input)]),
+        Inputs::Many(inputs) => (false, inputs.into_iter().map(Article::from).collect()),
+    };
+    let mut function = parameters.function_to_apply;
+    if let Some(zero_shot) = &zero_shot {
+        function = zero_shot.put_to(&pipeline, &mut articles)?;
+    }
+    let rows = ask(&service, &call, &pipeline, "inputs", articles).await?;
+    let mut rows: Vec<Vec<Scored>> = rows
+        .into_iter()
+        .map(|Row { mut labels, .. }| {
+            if let Some(function) = function {
+                function.apply(&mut labels);
+            }
+            labels.truncate(parameters.top_k.unwrap_or(usize::MAX));
+            labels
+        })
+        .collect();
+    Ok(Json(match rows.pop() {
+        Some(row) if one && zero_shot.is_some() => Answer::Flat(row),
+        last => {
+            rows.extend(last);
+            Answer::Nested(rows)
+        }
+    }))
+}
+
+/// As transformers' pipeline reads them.
+fn candidates(labels: OneOrMany) -> Vec<String> {
+    match labels {
+        OneOrMany::One(labels) => labels.split(',').map(|label| label.trim().to_owned()).collect(),
+        OneOrMany::Many(labels) => labels,
+    }
+}
+
+/// Labels that a request brings.
+#[derive(Debug)]
+struct ZeroShot {
+    labels: Vec<String>,
+    multi_label: bool,
+    hypothesis_template: Option<String>,
+}
+
+impl ZeroShot {
+    /// Asks the articles for these labels, and tells what makes their scores. Labels that are topics of the model are
+    /// judged as it was trained to; among them only one is true unless `multi_label` says otherwise, hence softmax. Any
+    /// others are labels of the request, whose scores come as they are asked for.
+    fn put_to(&self, pipeline: &Pipeline, articles: &mut [Article]) -> Result<Option<Function>, ApiError> {
+        if self.labels.iter().all(|label| label.trim().is_empty()) {
+            return Err(invalid("parameters.candidate_labels", "at least one label is expected"));
+        }
+        if self
+            .hypothesis_template
+            .as_ref()
+            .is_some_and(|template| !template.contains("{}"))
+        {
+            let message = "a sentence with {} in the place of the label is expected";
+            return Err(invalid("parameters.hypothesis_template", message));
+        }
+        let own = |label: &String| topics(pipeline).any(|topic| topic == label);
+        if self.labels.iter().all(own) {
+            for article in articles {
+                article.topics = Some(self.labels.clone());
+            }
+            return Ok((!self.multi_label).then_some(Function::Softmax));
+        }
+        for article in articles {
+            article.labels = Some(self.labels.iter().cloned().map(Label::Name).collect());
+            article.multi_label = Some(self.multi_label);
+            article.hypothesis_template = self.hypothesis_template.clone();
+        }
+        Ok(None)
+    }
+}
+
+fn invalid(param: &str, message: &str) -> ApiError {
+    let (param, message) = (param.to_owned(), message.to_owned());
+    InputError::Invalid { param, message }.into()
+}
