@@ -72,6 +72,6 @@ async fn predict(
 async fn ready(state: App, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     resolve(&state, Some(&name))?;
     // Not while the service is shutting down.
-    routes::ready(state).await?;
+    routes::ready(state).await.map(drop)?;
     Ok(Json(json!({ "name": name, "ready": true })))
 }

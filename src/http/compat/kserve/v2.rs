@@ -56,7 +56,7 @@ async fn live() -> Json<Value> {
 
 /// The specification's field is `live`, kserve's client reads `ready`.
 async fn ready(state: App) -> Result<Json<Value>, ApiError> {
-    routes::ready(state).await?;
+    routes::ready(state).await.map(drop)?;
     Ok(Json(json!({ "live": true, "ready": true })))
 }
 
@@ -81,7 +81,7 @@ impl Model {
 
 async fn model_ready(state: App, Path(model): Path<Model>) -> Result<Json<Value>, ApiError> {
     model.resolve(&state)?;
-    routes::ready(state).await?;
+    routes::ready(state).await.map(drop)?;
     Ok(Json(json!({ "name": model.name, "ready": true })))
 }
 
