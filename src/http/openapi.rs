@@ -191,6 +191,32 @@ fn input_errors() -> Vec<ApiError> {
             found: 17,
             max: article::limits::TARGETS,
         },
+        InputError::Empty {
+            param: param("labels[0]"),
+        },
+        InputError::Unreadable {
+            param: param("labels[0]"),
+        },
+        InputError::TooLong {
+            param: param("labels[0]"),
+            found: 301,
+            max: article::limits::LABEL_CHARS,
+        },
+        InputError::TooManyLabels {
+            found: 65,
+            max: article::limits::LABELS,
+        },
+        InputError::LabelsMissing {
+            model: "nli".to_owned(),
+        },
+        InputError::TargetsMissing {
+            model: "nli".to_owned(),
+        },
+        InputError::LabelsNotServed {
+            param: param("labels"),
+            model: "sentiment".to_owned(),
+            message: "has no head that labels of a request could be scored by",
+        },
         InputError::UnknownTask {
             param: param("tasks[0]"),
             message: "unknown variant `sentiment`, expected `topics` or `stance`".to_owned(),

@@ -524,7 +524,7 @@ async fn each_protocol_tells_a_full_queue() {
     for (path, body) in calls(&[OIL]) {
         let busy = tokio::spawn({
             let service = Arc::clone(&service);
-            let long = json!({"text": texts()[4].repeat(5)});
+            let long = json!({"text": texts()[4].repeat((60 << 10) / texts()[4].len())});
             async move { post(&service, "/v1/classify", &long).await.0 }
         });
         let mut refused = None;
