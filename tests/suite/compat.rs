@@ -513,7 +513,7 @@ async fn each_protocol_refuses_in_its_own_shape() {
     }
 }
 
-/// While one long article takes all of the queue, every protocol says so and when to come back.
+/// While long articles take all of the queue, every protocol says so and when to come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_protocol_tells_a_full_queue() {
     let service = service(Settings {
@@ -525,10 +525,17 @@ async fn each_protocol_tells_a_full_queue() {
         let busy = tokio::spawn({
             let service = Arc::clone(&service);
             let long = json!({"text": texts()[4].repeat((60 << 10) / texts()[4].len())});
-            async move { post(&service, "/v1/classify", &long).await.0 }
+            async move {
+                loop {
+                    post(&service, "/v1/classify", &long).await;
+                }
+            }
         });
         let mut refused = None;
-        while refused.is_none() && !busy.is_finished() {
+        for _ in 0..10_000 {
+            if refused.is_some() {
+                break;
+            }
             let request = Request::post(path)
                 .body(Body::from(body.to_string()))
                 .expect("a request");
@@ -542,6 +549,6 @@ async fn each_protocol_tells_a_full_queue() {
             .parse::<u64>()
             .expect("seconds");
         sentence(path, &serde_json::from_slice(&bytes).expect("JSON"), 429);
-        assert_eq!(busy.await.expect("no panic"), 200);
+        busy.abort();
     }
 }
