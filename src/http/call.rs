@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::observe::Tally;
 use super::{ApiError, Service};
 use crate::article::{Article, Verdict};
-use crate::batcher::Admission;
+use crate::batcher::{Admission, ClassifyError};
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 
@@ -64,9 +64,7 @@ impl Call {
 
     /// The verdict on one article, if it is there by the deadline. What has not begun then leaves the queue.
     pub(super) async fn classify(&self, article: Article, admission: Admission) -> Result<Verdict, ApiError> {
-        article.check()?;
-        let pipeline = self.registry.resolve(article.model.as_deref())?;
-        self.classify_by(pipeline, article, admission).await
+        self.by_the_deadline(self.registry.classify(article, admission)).await
     }
 
     /// The same by a model that is known already.
@@ -77,6 +75,13 @@ impl Call {
         admission: Admission,
     ) -> Result<Verdict, ApiError> {
         let answer = self.registry.batcher().classify(pipeline, article, admission);
+        self.by_the_deadline(answer).await
+    }
+
+    async fn by_the_deadline(
+        &self,
+        answer: impl Future<Output = Result<Verdict, ClassifyError>>,
+    ) -> Result<Verdict, ApiError> {
         let verdict = tokio::time::timeout_at(self.deadline, answer)
             .await
             .map_err(|_| ApiError::deadline_exceeded(self.time))??;
