@@ -8,17 +8,22 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{SetOnce, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use super::{Service, Tls, router};
 
 /// The largest head of a request: its line and its headers; 431 beyond it.
 const HEAD_BYTES: usize = 32 << 10;
+
+/// How long a connection that was just accepted has for its request when the service ends: hyper closes one that it has read
+/// nothing from, and its client would be left without an answer.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` resolves, then answers what was accepted, for at most `grace`.
 pub async fn serve(
@@ -30,17 +35,18 @@ pub async fn serve(
 ) {
     let patience = service.limits.patience;
     let router = router(Arc::clone(&service));
-    let connections = GracefulShutdown::new();
+    // Each connection holds a receiver: they are told to end by a value, and all have ended when all are gone.
+    let (ending, told) = watch::channel(false);
     tokio::pin!(stop);
     let open = |stream: TcpStream| {
         // Lines of a stream are small and must not wait for each other.
         let _ = stream.set_nodelay(true);
-        let (router, watcher) = (router.clone(), connections.watcher());
+        let (router, told) = (router.clone(), told.clone());
         match tls.as_ref().map(Tls::acceptor) {
-            None => drop(tokio::spawn(connection(stream, router, watcher, patience))),
+            None => drop(tokio::spawn(connection(stream, router, told, patience))),
             Some(acceptor) => drop(tokio::spawn(async move {
                 if let Ok(Ok(stream)) = tokio::time::timeout(patience, acceptor.accept(stream)).await {
-                    connection(stream, router, watcher, patience).await;
+                    connection(stream, router, told, patience).await;
                 }
             })),
         }
@@ -64,7 +70,9 @@ pub async fn serve(
     }
     drop(listener);
     service.drain();
-    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+    let _ = ending.send(true);
+    drop(told);
+    if tokio::time::timeout(grace, ending.closed()).await.is_err() {
         tracing::warn!(
             seconds = grace.as_secs(),
             "requests were still open after the grace period"
@@ -75,19 +83,38 @@ pub async fn serve(
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + 'static,
     router: axum::Router,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut told: watch::Receiver<bool>,
     patience: Duration,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience));
+    let begun = SetOnce::new();
+    let router = TowerToHyperService::new(router);
+    let answer = service_fn(|request| {
+        let _ = begun.set(());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // From the last answer on: it limits an idle connection too.
         .header_read_timeout(patience)
         .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Box::pin(stream)), answer);
+    tokio::pin!(connection);
+    let to_end = async {
+        // The sender outlives all connections.
+        let _ = told.wait_for(|ending| *ending).await;
+        let _ = tokio::time::timeout(FIRST_REQUEST, begun.wait()).await;
+    };
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = to_end => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     // Its errors are the client's: it left, was too slow, or didn't speak HTTP.
-    if let Err(error) = watcher.watch(connection).await {
+    if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended");
     }
 }
