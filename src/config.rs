@@ -235,7 +235,7 @@ pub struct ServeArgs {
     #[arg(long, env = "TASNIF_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     admin_key: Option<String>,
 
-    /// Pages of these origins may call (CORS), such as https://desk.example.org; * for all.
+    /// Pages of these origins may call (CORS): scheme and host, such as `https://desk.example.org`; * for all.
     #[arg(
         long = "cors-origin",
         env = "TASNIF_CORS_ORIGINS",

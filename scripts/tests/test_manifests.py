@@ -39,7 +39,7 @@ def test_kserve() -> None:
     with pytest.raises(kubernetes_validate.ValidationError):
         check(predictor)
     (container,) = predictor["containers"]
-    routes = (ROOT / "src/http/mod.rs").read_text(encoding="utf-8")
+    routes = (ROOT / "src/http/routes.rs").read_text(encoding="utf-8")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert f'"{container[probe]["httpGet"]["path"]}"' in routes
         assert container[probe]["httpGet"]["port"] == container["ports"][0]["containerPort"]
