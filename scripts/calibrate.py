@@ -160,8 +160,7 @@ def main() -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = configuration.load(args.config)
-    annotated = data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources)
-    _, articles = data.split(annotated, config.holdout_percent)
+    _, articles = configuration.read_split(config, args.data)
     shipped = Shipped.load(args.bundle)
     labels = [label.id for label in shipped.manifest.labels]
     held = held_out_questions(articles)

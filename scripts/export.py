@@ -100,8 +100,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = configuration.load(args.config)
     topics = data.read_taxonomy(args.taxonomy)
-    annotated = data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources)
-    training, _ = data.split(annotated, config.holdout_percent)
+    training, _ = configuration.read_split(config, args.data)
     training += configuration.read_written(config, args.config)
     training += configuration.read_labelled(config, args.config, args.data)
     for extra in config.extra:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasnif_train import config as configuration
-from tasnif_train import data, probes
+from tasnif_train import probes
 from tasnif_train.service import Service
 
 CLAIMS = ("farexstance-article", "unifiedfc", "mawqif")
@@ -38,9 +38,7 @@ def main() -> int:
 
     config = configuration.load(args.config)
     service = Service(args.url, args.model)
-    _, articles = data.split(
-        data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources), config.holdout_percent
-    )
+    _, articles = configuration.read_split(config, args.data)
     extras = {extra.name: extra for extra in config.extra if extra.name in CLAIMS}
     work: dict[str, Callable[[], Any]] = {
         "edits": lambda: probes.edits(service, articles[: args.limit]),

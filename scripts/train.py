@@ -79,15 +79,14 @@ def main() -> int:
     torch.manual_seed(config.optim.seed)
 
     labels = [topic.id for topic in data.read_taxonomy(args.taxonomy)]
-    annotated = data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources)
-    training, held_out = data.split(annotated, config.holdout_percent)
+    training, held_out = configuration.read_split(config, args.data)
     # All of them are trained on: what they teach is measured on real articles.
     written = configuration.read_written(config, args.config)
     log.info("%d written articles, %d times an epoch", len(written), config.written_repeat)
     labelled = configuration.read_labelled(config, args.config, args.data)
     log.info("%d texts of public sets with labels of our own", len(labelled))
+    extra = read_extra(config, args.data, training + held_out + labelled)
     training = training + written * config.written_repeat + labelled
-    extra = read_extra(config, args.data, annotated + labelled)
     log.info("%d articles to train on, %d held out", len(training), len(held_out))
 
     model = from_base(args.base, len(labels), config.optim.dropout)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from tasnif_train import config as configuration
-from tasnif_train import data, markdown, metrics, probes
+from tasnif_train import markdown, metrics, probes
 from tasnif_train.calibration import TopicCalibration, pool_topics
 from tasnif_train.metrics import F64
 from tasnif_train.predict import Question, Windowed, predict
@@ -93,8 +93,7 @@ def main() -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = configuration.load(args.config)
-    annotated = data.read_annotated(data.find(args.data, config.annotated), config.excluded_sources)
-    _, articles = data.split(annotated, config.holdout_percent)
+    _, articles = configuration.read_split(config, args.data)
     mixed = [(m, k) for m in probes.mixtures(articles, args.mixtures) for k in args.positions]
     articles = articles[: args.limit]
     shipped = Shipped.load(args.bundle)

@@ -113,6 +113,12 @@ def load(path: Path) -> Config:
     return parse(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
+def read_split(config: Config, folder: Path) -> tuple[list[Article], list[Article]]:
+    """(training, held out): the annotated articles under `folder` that the configuration takes."""
+    annotated = data.read_annotated(data.find(folder, config.annotated), config.excluded_sources)
+    return data.split(annotated, config.holdout_percent)
+
+
 def read_labelled(config: Config, path: Path, folder: Path) -> list[Article]:
     """The texts of public sets under `folder` that the configuration at `path` has labels for."""
     return data.read_labelled(path.parent.parent / config.labelled, folder) if config.labelled else []
