@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs/default.toml")
     parser.add_argument("--out", type=Path, default=Path("runs/default/probes.json"))
-    parser.add_argument("--mixtures", type=int, default=20, help="long articles of two topics, each in ten orders")
+    parser.add_argument("--mixtures", type=int, default=40, help="long articles of two topics, each in ten orders")
     parser.add_argument("--limit", type=int, help="only so many articles and claims of a set")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::PipelineError;
 use super::tokenize::{TextTokenizer, Tokens};
-use super::window::sentence_starts;
+use super::window::Starts;
 use crate::article::Field;
 
 /// What the windows are cut from.
@@ -15,8 +15,7 @@ pub struct Document {
     /// Bytes of `joined` before the text.
     text_start: usize,
     pub tokens: Tokens,
-    /// First tokens of the sentences.
-    pub sentences: Vec<usize>,
+    pub starts: Starts,
 }
 
 impl Document {
@@ -29,19 +28,20 @@ impl Document {
         for offset in &mut tokens.offsets {
             skip_white_space(&joined, offset);
         }
-        let sentences = sentence_starts(&joined, tokens.offsets.iter().map(|offset| offset.start));
+        let starts = Starts::of(&joined, tokens.offsets.iter().map(|offset| offset.start));
         Ok(Self {
             joined,
             text_start,
             tokens,
-            sentences,
+            starts,
         })
     }
 
     /// The sentences within a window, as token ranges; the first and the last may be cut.
     pub fn sentences_in(&self, window: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let first = self.sentences.partition_point(|&start| start <= window.start);
-        let inner = self.sentences.get(first..).unwrap_or_default().iter().copied();
+        let sentences = &self.starts.sentences;
+        let first = sentences.partition_point(|&start| start <= window.start);
+        let inner = sentences.get(first..).unwrap_or_default().iter().copied();
         let end = window.end;
         let bounds = std::iter::once(window.start)
             .chain(inner.take_while(move |&start| start < end))

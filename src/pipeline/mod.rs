@@ -33,7 +33,7 @@ pub use calibrate::{sigmoid, softmax};
 pub use prepare::{PrepareError, Prepared};
 pub use sequence::{Sequence, Target};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
-pub use window::{sentence_starts, windows};
+pub use window::{Starts, windows};
 
 /// What can go wrong between a valid article and its verdict: never the caller's fault.
 #[derive(Debug, thiserror::Error)]

@@ -152,7 +152,7 @@ impl Pipeline {
     pub(super) fn windows(&self, document: &Document, target_tokens: usize) -> Vec<Range<usize>> {
         let sizes = self.manifest().windows;
         let room = sizes.tokens - self.overhead() - target_tokens;
-        windows(document.tokens.len(), &document.sentences, room, sizes.overlap)
+        windows(document.tokens.len(), &document.starts, room, sizes.overlap)
     }
 
     /// A window beside a target, of which nothing is asked yet.
