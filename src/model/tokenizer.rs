@@ -1,11 +1,13 @@
 //! The tokenizer of a bundle: the tokenizers crate's, but for a Unigram vocabulary of our own.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::Error;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::Value;
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::{
     DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Result, Token, TokenizerImpl,
@@ -21,18 +23,36 @@ pub type Tokenizer =
 #[derive(Debug)]
 pub enum Vocabulary {
     Unigram(Unigram),
-    /// WordPiece, BPE, words, and a Unigram file that is not written as `save_pretrained` writes it.
+    /// WordPiece, BPE, whole words, and a Unigram file that doesn't begin with its type, as old ones don't.
     Stock(Box<ModelWrapper>),
 }
 
 impl<'de> Deserialize<'de> for Vocabulary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let json = <&RawValue>::deserialize(deserializer)?.get();
-        if let Ok(own) = serde_json::from_str(json) {
-            return Ok(Self::Unigram(own));
+        deserializer.deserialize_map(VocabularyVisitor)
+    }
+}
+
+struct VocabularyVisitor;
+
+impl<'de> Visitor<'de> for VocabularyVisitor {
+    type Value = Vocabulary;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a tokenizer's model")
+    }
+
+    /// The type, which comes first, decides. What is not ours to read is gathered as the crate would gather it.
+    fn visit_map<A: MapAccess<'de>>(self, mut model: A) -> std::result::Result<Vocabulary, A::Error> {
+        let mut entries = serde_json::Map::new();
+        while let Some((key, value)) = model.next_entry::<String, Value>()? {
+            if entries.is_empty() && key == "type" && value == "Unigram" {
+                return Unigram::deserialize(MapAccessDeserializer::new(model)).map(Vocabulary::Unigram);
+            }
+            entries.insert(key, value);
         }
-        // What ours can't read is the crate's to read, or to say what is wrong with it.
-        serde_json::from_str(json).map(Self::Stock).map_err(D::Error::custom)
+        let stock = serde_json::from_value(Value::Object(entries)).map_err(A::Error::custom)?;
+        Ok(Vocabulary::Stock(stock))
     }
 }
 

@@ -3,7 +3,11 @@
 //!
 //! XLM-R's vocabulary has 250,002 pieces. The crate holds each twice as a string, in a hash map from piece to id, and in a
 //! trie that has a hash map for every node. Here the pieces lie behind one another in one text, and one table finds them by
-//! their hashes. FIGURES
+//! their hashes: 11 MB instead of 282, read in 75 ms of processor time instead of 970, and a word is segmented 2.9 times as
+//! fast, without the crate's cache of words (docs/performance.md).
+//!
+//! A table rather than a double-array trie, since that would have to be built at each load: crawdad, daachorse and yada take 2 to
+//! 11 times as long for it as sorting the pieces does, and sorting alone takes longer than the table.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -36,18 +40,10 @@ pub struct Unigram {
 
 #[derive(Deserialize)]
 struct UnigramFile {
-    #[serde(rename = "type")]
-    _kind: Kind,
     vocab: Pieces,
     unk_id: Option<usize>,
     #[serde(default)]
     byte_fallback: bool,
-}
-
-/// Any other type is an error, before its vocabulary is read.
-#[derive(Deserialize)]
-enum Kind {
-    Unigram,
 }
 
 /// Pieces and their scores by id.
@@ -152,7 +148,9 @@ impl Unigram {
     }
 
     pub fn id(&self, piece: &str) -> Option<u32> {
-        let found = self.index.find(hash(&self.hashes, piece), |&id| self.pieces.get(id) == piece);
+        let found = self
+            .index
+            .find(hash(&self.hashes, piece), |&id| self.pieces.get(id) == piece);
         found.copied()
     }
 
