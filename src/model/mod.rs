@@ -6,11 +6,11 @@ mod hugging_face;
 mod hypotheses;
 mod manifest;
 mod nli;
+mod tokenizer;
+mod unigram;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tokenizers::Tokenizer;
 
 use crate::encoder::{Encoder, EncoderError, Precision};
 use crate::weights::WeightsError;
@@ -23,6 +23,7 @@ pub use manifest::{
     is_plain_name,
 };
 pub use nli::{Inference, Nli, NliHead};
+pub use tokenizer::{Tokenizer, Vocabulary};
 
 /// Why a bundle is not served. Each message names the file and what to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -22,11 +22,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
-use tokenizers::Tokenizer;
 
 use crate::article::ModelRef;
 use crate::encoder::{EncoderError, Ids, Precision};
-use crate::model::{Inference, Logits, Manifest, Model, ModelError};
+use crate::model::{Inference, Logits, Manifest, Model, ModelError, Tokenizer};
 use crate::weights::{Trim, trim};
 
 pub use calibrate::{sigmoid, softmax};

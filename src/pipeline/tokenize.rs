@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokenizers::{Encoding, Tokenizer};
+use tokenizers::Encoding;
 
 use super::PipelineError;
-use crate::model::Template;
+use crate::model::{Template, Tokenizer};
 
 /// The tokens of a text without special tokens, and the bytes of the source that each stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

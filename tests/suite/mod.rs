@@ -24,3 +24,4 @@ mod shared;
 mod shipped;
 mod stream;
 mod tokenizer;
+mod unigram;

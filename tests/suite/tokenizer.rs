@@ -67,7 +67,7 @@ fn ids_and_offsets_equal_the_python_librarys() {
 }
 
 /// Any characters, and those that break offsets: marks, joiners, controls, right-to-left, fullwidth, ligatures, emoji.
-fn any_text() -> impl Strategy<Value = String> {
+pub(super) fn any_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         any::<String>(),
         "[\u{600}-\u{6ff}\u{fb50}-\u{fdff} .؟!\n]{1,40}",
