@@ -84,7 +84,9 @@ impl IntoResponses for Answer {
     fn responses() -> Responses {
         let mut success = document::success("Labels by falling score", &Self::One(document::row().labels));
         for (name, _) in Figures::default().headers() {
-            success.headers.insert(name.to_string(), HeaderBuilder::new().build().into());
+            success
+                .headers
+                .insert(name.to_string(), HeaderBuilder::new().build().into());
         }
         document::texts::<Failure, Request>(success, "inputs", [])
     }
