@@ -677,7 +677,8 @@ async fn n_requests_are_counted_n_times_on_each_route() {
         assert_eq!(requests(path, status), N + more, "{path}");
     }
     let articles = |outcome: &str| count(format!(r#"tasnif_articles_total{{model="tiny",outcome="{outcome}"}}"#));
-    assert_eq!((articles("answered"), articles("refused")), (7 * N, 7 * N));
+    // Ours is refused before it is known how many articles it has.
+    assert_eq!((articles("answered"), articles("refused")), (7 * N, 6 * N));
     assert_eq!(count("tasnif_tokenization_seconds_count".to_owned()), 7 * N);
     let sum: f64 = figures
         .iter()

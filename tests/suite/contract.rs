@@ -136,6 +136,8 @@ async fn what_is_not_in_the_document_is_for_people() {
     let router = router(service(SETTINGS));
     let known = format!("{router:?}");
     let mut paths: Vec<&str> = known.split('"').filter(|part| part.starts_with('/')).collect();
+    // axum's own form of the fallback.
+    paths.retain(|path| !path.contains("__private__"));
     paths.sort_unstable();
     paths.dedup();
     assert!(paths.len() > 25, "{known}");

@@ -236,6 +236,8 @@ struct ModelType {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = tei::Classifier)]
 struct Classifier {
+    // In JSON a key is a string.
+    #[schema(value_type = BTreeMap<String, String>)]
     id2label: BTreeMap<usize, String>,
     label2id: BTreeMap<String, usize>,
 }
