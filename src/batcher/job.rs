@@ -1,21 +1,22 @@
 //! One article between admission and answer.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{ClassifyError, lock};
-use crate::article::Verdict;
+use super::{Answered, ClassifyError, Times, lock};
 use crate::pipeline::{Pipeline, Prepared, Reading, Sequence};
 
-type Reply = oneshot::Sender<Result<Verdict, ClassifyError>>;
+type Reply = oneshot::Sender<Result<Answered, ClassifyError>>;
 
 /// An admitted article. Its place in the queue is given back when it is answered or dropped.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) pipeline: Arc<Pipeline>,
-    pub(super) queued: Instant,
+    queued: Instant,
+    /// How long it took to prepare.
+    tokenization: Duration,
     prepared: Prepared,
     progress: Mutex<Progress>,
 }
@@ -23,6 +24,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 struct Progress {
     readings: Vec<Option<Reading>>,
+    /// When its first batch began.
+    begun: Option<Instant>,
     /// Taken when the answer is given.
     open: Option<Open>,
 }
@@ -36,7 +39,7 @@ struct Open {
 
 impl Open {
     /// Makes room first: a caller who has the answer may send the next article at once.
-    fn answer(self, answer: Result<Verdict, ClassifyError>) {
+    fn answer(self, answer: Result<Answered, ClassifyError>) {
         drop(self.room);
         // The receiver may be gone: a client that left.
         let _ = self.reply.send(answer);
@@ -61,14 +64,21 @@ impl Unit {
 }
 
 impl Job {
-    pub(super) fn new(pipeline: Arc<Pipeline>, prepared: Prepared, reply: Reply, room: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        pipeline: Arc<Pipeline>,
+        (prepared, tokenization): (Prepared, Duration),
+        reply: Reply,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
         let readings = vec![None; prepared.sequences.len()];
         Self {
             pipeline,
             queued: Instant::now(),
+            tokenization,
             prepared,
             progress: Mutex::new(Progress {
                 readings,
+                begun: None,
                 open: Some(Open { reply, room }),
             }),
         }
@@ -87,6 +97,16 @@ impl Job {
         lock(&self.progress).open.is_none()
     }
 
+    /// One of its sequences is in a batch now; how long it was in the queue, if it is the first.
+    pub(super) fn begin(&self, now: Instant) -> Option<Duration> {
+        let mut progress = lock(&self.progress);
+        if progress.begun.is_some() {
+            return None;
+        }
+        progress.begun = Some(now);
+        Some(now - self.queued)
+    }
+
     /// Takes one sequence's reading; the last one makes the verdict.
     pub(super) fn finish(&self, index: usize, reading: Reading) {
         let mut progress = lock(&self.progress);
@@ -100,8 +120,15 @@ impl Job {
         let Some(open) = progress.open.take() else {
             return;
         };
+        let begun = progress.begun.unwrap_or(self.queued);
         drop(progress);
-        open.answer(Ok(self.pipeline.conclude(&self.prepared, &readings)));
+        let verdict = self.pipeline.conclude(&self.prepared, &readings);
+        let times = Times {
+            tokenization: self.tokenization,
+            queue: begun - self.queued,
+            inference: begun.elapsed(),
+        };
+        open.answer(Ok(Answered { verdict, times }));
     }
 
     /// Gives its room back unanswered; whether it had any.

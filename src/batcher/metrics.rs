@@ -5,8 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::ClassifyError;
-use crate::article::Verdict;
+use super::{Answered, ClassifyError};
 
 /// Counters and histograms, with the names that Prometheus shows beneath the prefix of a registry.
 #[derive(Debug, Clone)]
@@ -87,9 +86,9 @@ pub(super) struct Counted<'a> {
 }
 
 impl Counted<'_> {
-    pub(super) fn end(mut self, outcome: &Result<Verdict, ClassifyError>) {
+    pub(super) fn end(mut self, outcome: &Result<Answered, ClassifyError>) {
         self.outcome = match outcome {
-            Ok(verdict) => {
+            Ok(Answered { verdict, .. }) => {
                 let tokens = self.metrics.tokens.get_or_create(&[("model", self.model.clone())]);
                 tokens.inc_by(verdict.usage.tokens as u64);
                 "answered"

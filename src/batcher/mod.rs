@@ -44,6 +44,23 @@ pub enum Admission {
     Wait,
 }
 
+/// How long an article was in each stage. Together they are nearly all of its time; room in the queue may be waited for
+/// before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    pub tokenization: Duration,
+    pub queue: Duration,
+    /// From its first batch to its verdict.
+    pub inference: Duration,
+}
+
+/// A verdict, and how long it took.
+#[derive(Debug)]
+pub struct Answered {
+    pub verdict: Verdict,
+    pub times: Times,
+}
+
 /// Why an article got no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum ClassifyError {
@@ -167,6 +184,17 @@ impl Batcher {
         article: Article,
         admission: Admission,
     ) -> Result<Verdict, ClassifyError> {
+        let answered = self.classify_timed(pipeline, article, admission).await?;
+        Ok(answered.verdict)
+    }
+
+    /// The same, and how long each stage took.
+    pub async fn classify_timed(
+        &self,
+        pipeline: Arc<Pipeline>,
+        article: Article,
+        admission: Admission,
+    ) -> Result<Answered, ClassifyError> {
         let counted = self.shared.metrics.article(&pipeline.manifest().name);
         let outcome = self.admit_and_answer(pipeline, article, admission).await;
         counted.end(&outcome);
@@ -178,14 +206,14 @@ impl Batcher {
         pipeline: Arc<Pipeline>,
         article: Article,
         admission: Admission,
-    ) -> Result<Verdict, ClassifyError> {
+    ) -> Result<Answered, ClassifyError> {
         let capacity = self.shared.settings.queue_tokens;
         // Who would be refused takes room before any work, by estimate; who waits for room knows exactly how much.
         let estimate = match admission {
             Admission::Refuse => Some(self.take_room(estimated_tokens(&article).min(capacity))?),
             Admission::Wait => None,
         };
-        let prepared = self.prepare(Arc::clone(&pipeline), article).await?;
+        let (prepared, tokenization) = self.prepare(Arc::clone(&pipeline), article).await?;
 
         // An article larger than the whole queue takes all of it, alone.
         let cost = prepared.encoder_tokens().min(capacity);
@@ -206,7 +234,7 @@ impl Batcher {
         let (reply, answer) = oneshot::channel();
         let place = Place {
             queue: &self.shared.queue,
-            job: Arc::new(Job::new(pipeline, prepared, reply, permit)),
+            job: Arc::new(Job::new(pipeline, (prepared, tokenization), reply, permit)),
         };
         if !self.shared.queue.push(&place.job) {
             return Err(ClassifyError::Closed);
@@ -237,18 +265,19 @@ impl Batcher {
         }
     }
 
-    async fn prepare(&self, pipeline: Arc<Pipeline>, article: Article) -> Result<Prepared, ClassifyError> {
+    /// What the encoder will read, and how long it took to make.
+    async fn prepare(&self, pipeline: Arc<Pipeline>, article: Article) -> Result<(Prepared, Duration), ClassifyError> {
         let _place = self.preparing.acquire().await.map_err(|_| ClassifyError::Closed)?;
         let tokenization = self.shared.metrics.tokenization.clone();
         tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
             let prepared = pipeline.prepare(&article);
-            tokenization.observe(begun.elapsed().as_secs_f64());
-            prepared
+            let time = begun.elapsed();
+            tokenization.observe(time.as_secs_f64());
+            Ok((prepared?, time))
         })
         .await
         .map_err(|error| ClassifyError::Failed(error.to_string()))?
-        .map_err(ClassifyError::from)
     }
 }
 
@@ -305,10 +334,10 @@ impl Shared {
         let metrics = &self.metrics;
         metrics.batch_sequences.observe(sequences.len() as f64);
         metrics.batch_tokens.observe(tokens as f64);
-        for unit in batch.iter().filter(|unit| unit.index == 0) {
-            metrics.queue_wait.observe(unit.job.queued.elapsed().as_secs_f64());
-        }
         let begun = Instant::now();
+        for waited in batch.iter().filter_map(|unit| unit.job.begin(begun)) {
+            metrics.queue_wait.observe(waited.as_secs_f64());
+        }
         // A panic is a bug of ours, but one article's bug must not take the thread from all others.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.read(&sequences)));
         let time = begun.elapsed();

@@ -2,8 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,15 +11,9 @@ use utoipa::ToSchema;
 use super::answers::{AliasRemoved, Aliased, Loaded, Unloaded};
 use super::body::{self, MediaType};
 use super::openapi::{LoadResponses, RemoveAliasResponses, SetAliasResponses, UnloadResponses};
+use super::path::Path;
 use super::{ApiError, App, Service, stream};
 use crate::registry::RegistryError;
-
-type Name = Result<Path<String>, PathRejection>;
-
-fn name(path: Name) -> Result<String, ApiError> {
-    let Path(name) = path.map_err(|error| ApiError::path_invalid(&error.body_text()))?;
-    Ok(name)
-}
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -43,11 +36,10 @@ pub(super) struct Load {
 )]
 pub(super) async fn load(
     State(service): App,
-    path: Name,
+    Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Loaded>, ApiError> {
-    let name = name(path)?;
     let registry = service.registry()?;
     let options: Load = options(&service, &headers, body).await?;
     let folder = registry.folder(&name)?;
@@ -70,8 +62,7 @@ pub(super) async fn load(
     security(("key" = [])),
     responses(UnloadResponses)
 )]
-pub(super) async fn unload(State(service): App, path: Name) -> Result<Json<Unloaded>, ApiError> {
-    let unloaded = name(path)?;
+pub(super) async fn unload(State(service): App, Path(unloaded): Path<String>) -> Result<Json<Unloaded>, ApiError> {
     service.registry()?.unload(&unloaded)?;
     Ok(Json(Unloaded { unloaded }))
 }
@@ -95,11 +86,10 @@ pub(super) struct Alias {
 )]
 pub(super) async fn set_alias(
     State(service): App,
-    path: Name,
+    Path(alias): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Aliased>, ApiError> {
-    let alias = name(path)?;
     let Alias { model } = options(&service, &headers, body).await?;
     service.registry()?.alias(&alias, Some(&model))?;
     Ok(Json(Aliased { alias, model }))
@@ -114,8 +104,10 @@ pub(super) async fn set_alias(
     security(("key" = [])),
     responses(RemoveAliasResponses)
 )]
-pub(super) async fn remove_alias(State(service): App, path: Name) -> Result<Json<AliasRemoved>, ApiError> {
-    let removed = name(path)?;
+pub(super) async fn remove_alias(
+    State(service): App,
+    Path(removed): Path<String>,
+) -> Result<Json<AliasRemoved>, ApiError> {
     service.registry()?.alias(&removed, None)?;
     Ok(Json(AliasRemoved { removed }))
 }

@@ -71,6 +71,39 @@ impl Answer {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Models {
     pub(super) models: Vec<ModelDescription>,
+    /// `list`.
+    pub(super) object: &'static str,
+    /// The same models as OpenAI's and vLLM's clients look for them.
+    pub(super) data: Vec<ModelCard>,
+}
+
+/// A model by its name alone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelCard {
+    pub(super) id: String,
+    /// `model`.
+    pub(super) object: &'static str,
+    /// Seconds since 1970: when the service began.
+    pub(super) created: u64,
+    /// `tasnif`.
+    pub(super) owned_by: &'static str,
+}
+
+impl Models {
+    /// `since`: when the service began, in seconds since 1970.
+    pub(super) fn new(models: Vec<ModelDescription>, since: u64) -> Self {
+        let card = |model: &ModelDescription| ModelCard {
+            id: model.name.clone(),
+            object: "model",
+            created: since,
+            owned_by: "tasnif",
+        };
+        Self {
+            data: models.iter().map(card).collect(),
+            object: "list",
+            models,
+        }
+    }
 }
 
 /// What can be asked of a model.

@@ -58,7 +58,7 @@ pub(super) fn unsupported(essence: &str) -> ApiError {
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "media_type_unsupported",
         format!(
-            "the body is {essence:?}; send \"Content-Type: application/json\", or \"{}\" for one article a line",
+            "the body is {essence:?}; send \"Content-Type: application/json\"; POST /v1/classify takes \"{}\" too, one article a line",
             stream::MEDIA_TYPE
         ),
     )

@@ -7,11 +7,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
+use utoipa::IntoParams;
 
 use super::observe::Tally;
 use super::{ApiError, Service};
 use crate::article::{Article, Verdict};
-use crate::batcher::{Admission, ClassifyError};
+use crate::batcher::{Admission, Answered, ClassifyError};
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 
@@ -19,6 +20,20 @@ use crate::registry::Registry;
 pub(super) const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
 pub(super) const TIMEOUT_EXPECTED: &str = "a whole number of milliseconds above 0 is expected";
+
+/// What a request with articles may say in its head.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "a schema; read by hand, for better errors than serde's")]
+pub(super) struct Headers {
+    /// The longest that an article may take, if less than the service allows; what is late is answered `deadline_exceeded`,
+    /// and not computed any more
+    #[param(rename = "x-request-timeout-ms", minimum = 1)]
+    timeout: Option<u64>,
+    /// Given back in the answer and in the service's log
+    #[param(rename = "x-request-id")]
+    request_id: Option<String>,
+}
 
 /// The models, how long there is to answer, and what the request's line in the log adds up. An extractor, so that a request
 /// is refused before its body is read if no model is there yet.
@@ -64,29 +79,27 @@ impl Call {
 
     /// The verdict on one article, if it is there by the deadline. What has not begun then leaves the queue.
     pub(super) async fn classify(&self, article: Article, admission: Admission) -> Result<Verdict, ApiError> {
-        self.by_the_deadline(self.registry.classify(article, admission)).await
+        let verdict = self.by_the_deadline(self.registry.classify(article, admission)).await?;
+        self.tally.add(&verdict);
+        Ok(verdict)
     }
 
-    /// The same by a model that is known already.
+    /// The same by a model that is known already, with the times of its stages.
     pub(super) async fn classify_by(
         &self,
         pipeline: Arc<Pipeline>,
         article: Article,
         admission: Admission,
-    ) -> Result<Verdict, ApiError> {
-        let answer = self.registry.batcher().classify(pipeline, article, admission);
-        self.by_the_deadline(answer).await
+    ) -> Result<Answered, ApiError> {
+        let answer = self.registry.batcher().classify_timed(pipeline, article, admission);
+        let answered = self.by_the_deadline(answer).await?;
+        self.tally.add(&answered.verdict);
+        Ok(answered)
     }
 
-    async fn by_the_deadline(
-        &self,
-        answer: impl Future<Output = Result<Verdict, ClassifyError>>,
-    ) -> Result<Verdict, ApiError> {
-        let verdict = tokio::time::timeout_at(self.deadline, answer)
-            .await
-            .map_err(|_| ApiError::deadline_exceeded(self.time))??;
-        self.tally.add(&verdict);
-        Ok(verdict)
+    async fn by_the_deadline<T>(&self, answer: impl Future<Output = Result<T, ClassifyError>>) -> Result<T, ApiError> {
+        let answer = tokio::time::timeout_at(self.deadline, answer).await;
+        Ok(answer.map_err(|_| ApiError::deadline_exceeded(self.time))??)
     }
 
     /// The same call with all of its time before it: a stream's deadline is that of each line.

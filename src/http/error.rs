@@ -51,10 +51,23 @@ pub struct Body {
     param: Option<String>,
 }
 
+/// The body of an error as a protocol's clients read it.
+pub(super) trait Failure: Serialize + ToSchema {
+    fn new(error: &ApiError) -> Self;
+}
+
+/// Our own.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(super) struct Envelope {
     error: Body,
+}
+
+impl Failure for Envelope {
+    fn new(error: &ApiError) -> Self {
+        let error = error.body.clone();
+        Self { error }
+    }
 }
 
 impl ApiError {
@@ -225,13 +238,7 @@ impl From<RegistryError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (
-            self.status,
-            Json(Envelope {
-                error: self.body.clone(),
-            }),
-        )
-            .into_response();
+        let mut response = (self.status, Json(Envelope::new(&self))).into_response();
         response.headers_mut().extend(self.hint.map(Hint::header));
         // For protocols that tell it in another shape.
         response.extensions_mut().insert(self);

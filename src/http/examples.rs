@@ -101,24 +101,23 @@ pub(super) fn article_error(line: Option<u64>) -> Value {
 }
 
 pub(super) fn models() -> Value {
-    value(Models {
-        models: vec![ModelDescription {
-            name: "default".to_owned(),
-            version: "1.0.0".to_owned(),
-            aliases: vec!["news".to_owned()],
-            description: "Topics and stance of news articles".to_owned(),
-            license: "MIT".to_owned(),
-            base: "intfloat/multilingual-e5-small".to_owned(),
-            tasks: vec![Served::Topics, Served::Stance, Served::Labels],
-            languages: vec!["ar".to_owned(), "en".to_owned()],
-            window_tokens: 256,
-            training: vec![Training {
-                source: "https://example.org/news".to_owned(),
-                license: "CC-BY-4.0".to_owned(),
-                examples: 12_345,
-            }],
+    let model = ModelDescription {
+        name: "default".to_owned(),
+        version: "1.0.0".to_owned(),
+        aliases: vec!["news".to_owned()],
+        description: "Topics and stance of news articles".to_owned(),
+        license: "MIT".to_owned(),
+        base: "intfloat/multilingual-e5-small".to_owned(),
+        tasks: vec![Served::Topics, Served::Stance, Served::Labels],
+        languages: vec!["ar".to_owned(), "en".to_owned()],
+        window_tokens: 256,
+        training: vec![Training {
+            source: "https://example.org/news".to_owned(),
+            license: "CC-BY-4.0".to_owned(),
+            examples: 12_345,
         }],
-    })
+    };
+    value(Models::new(vec![model], 1_732_628_721))
 }
 
 pub(super) fn topics() -> Value {

@@ -13,6 +13,7 @@ mod metrics;
 mod observe;
 mod openapi;
 mod page;
+mod path;
 mod routes;
 mod server;
 mod stream;
@@ -71,6 +72,8 @@ pub struct Service {
     metrics: metrics::Metrics,
     registry: OnceLock<Arc<Registry>>,
     draining: CancellationToken,
+    /// When it began, in seconds since 1970.
+    since: u64,
 }
 
 impl Service {
@@ -82,6 +85,7 @@ impl Service {
             metrics: metrics::Metrics::default(),
             registry: OnceLock::new(),
             draining: CancellationToken::new(),
+            since: compat::now(),
         }
     }
 
@@ -123,15 +127,16 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(routes::ready))
         .merge(figures)
         .merge(admin)
+        .merge(compat::routes().route_layer(guarded(Scope::Classify)))
+        .merge(compat::health())
         .split_for_parts();
     let router = router
         .merge(openapi::routes(&document))
-        .merge(compat::routes().route_layer(guarded(Scope::Classify)))
-        .merge(compat::health())
         .merge(page::routes())
         .fallback(routes::unknown_route)
         .method_not_allowed_fallback(routes::method_not_allowed)
-        .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()));
+        .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
+        .layer(middleware::from_fn(compat::refusals));
     let router = match cors(&service.access.origins) {
         Some(cors) => router.layer(cors),
         None => router,

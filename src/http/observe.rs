@@ -88,7 +88,7 @@ impl Drop for Line {
             status = self.status,
             articles,
             tokens,
-            ms = time.as_secs_f64() * 1e3,
+            ms = (time.as_secs_f64() * 1e4).round() / 10.0,
             request_id = self.id.to_str().unwrap_or_default(),
             key = self.tally.key.get(),
             model,

@@ -18,7 +18,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
-use super::{ApiError, answers, body, error, examples, keys, stream};
+use super::error::{Envelope, Failure};
+use super::{ApiError, answers, body, call, examples, keys, stream};
 use crate::article::{self, InputError};
 use crate::batcher::ClassifyError;
 use crate::registry::RegistryError;
@@ -28,7 +29,8 @@ use crate::registry::RegistryError;
     info(
         title = "tasnif",
         description = "Topics and stance of news articles in any language, with calibrated confidence.\n\nEvery failure is \
-            `{\"error\": {\"code\", \"message\", \"param\"}}`. Answers carry `x-request-id`, the request's own or one that was made.",
+            `{\"error\": {\"code\", \"message\", \"param\"}}`; on another system's paths it is what that system's clients read. \
+            Answers carry `x-request-id`, the request's own or one that was made.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     components(schemas(
@@ -42,7 +44,7 @@ use crate::registry::RegistryError;
         answers::Unloaded,
         answers::Aliased,
         answers::AliasRemoved,
-        error::Envelope
+        Envelope
     )),
     tags(
         (name = "articles", description = "What articles are about and where they stand"),
@@ -97,10 +99,10 @@ fn page(media_type: &'static str, content: Bytes) -> Answer {
     (headers, content).into_response()
 }
 
-type Responses = BTreeMap<String, RefOr<Response>>;
+pub(super) type Responses = BTreeMap<String, RefOr<Response>>;
 
 /// A JSON answer with its example.
-fn success<T: ToSchema>(description: &str, example: Value) -> Response {
+pub(super) fn success<T: ToSchema>(description: &str, example: Value) -> Response {
     ResponseBuilder::new()
         .description(description)
         .content("application/json", content(T::name(), &[("answer", example)]))
@@ -118,8 +120,9 @@ fn content(schema: impl AsRef<str>, examples: &[(&str, Value)]) -> openapi::Cont
         .build()
 }
 
-/// The answer to a good request, and every error: one response for each status, one example for each code.
-fn responses(success: Response, errors: impl IntoIterator<Item = ApiError>) -> Responses {
+/// The answer to a good request, and every error in a protocol's shape: one response for each status, one example for each
+/// code.
+pub(super) fn responses<F: Failure>(success: Response, errors: impl IntoIterator<Item = ApiError>) -> Responses {
     let mut by_status: BTreeMap<u16, Vec<ApiError>> = BTreeMap::new();
     for error in errors.into_iter().chain([ApiError::internal()]) {
         by_status.entry(error.status().as_u16()).or_default().push(error);
@@ -128,12 +131,12 @@ fn responses(success: Response, errors: impl IntoIterator<Item = ApiError>) -> R
     for (status, errors) in by_status {
         let examples: Vec<_> = errors
             .iter()
-            .map(|error| (error.code(), json!({ "error": error.clone().into_body() })))
+            .map(|error| (error.code(), json!(F::new(error))))
             .collect();
         let codes: Vec<_> = errors.iter().map(|error| format!("`{}`", error.code())).collect();
         let mut response = ResponseBuilder::new()
             .description(codes.join(", "))
-            .content("application/json", content(error::Envelope::name(), &examples));
+            .content("application/json", content(F::name(), &examples));
         for name in errors.iter().filter_map(ApiError::header_name) {
             response = response.header(name.as_str(), HeaderBuilder::new().build());
         }
@@ -145,7 +148,7 @@ fn responses(success: Response, errors: impl IntoIterator<Item = ApiError>) -> R
 }
 
 /// Of all routes that a key can guard.
-fn key_errors(scope: keys::Scope) -> [ApiError; 2] {
+pub(super) fn key_errors(scope: keys::Scope) -> [ApiError; 2] {
     [keys::invalid(), keys::scope_missing(scope)]
 }
 
@@ -159,6 +162,23 @@ fn body_errors() -> [ApiError; 6] {
         body::too_large(2 << 20),
         body::unsupported("text/plain"),
     ]
+}
+
+/// Of all routes that take articles, whatever these are.
+pub(super) fn article_errors() -> Vec<ApiError> {
+    let mut errors = body_errors().to_vec();
+    errors.extend(key_errors(keys::Scope::Classify));
+    errors.extend([
+        ApiError::header_invalid(call::TIMEOUT.as_str(), call::TIMEOUT_EXPECTED),
+        ApiError::deadline_exceeded(Duration::from_millis(250)),
+        ClassifyError::Overloaded {
+            retry_after: Duration::from_secs(4),
+        }
+        .into(),
+        ApiError::not_ready(),
+        ApiError::shutting_down(),
+    ]);
+    errors
 }
 
 fn input_errors() -> Vec<ApiError> {
@@ -232,7 +252,7 @@ fn input_errors() -> Vec<ApiError> {
     .collect()
 }
 
-fn unknown_model() -> InputError {
+pub(super) fn unknown_model() -> InputError {
     InputError::UnknownModel {
         model: "nothing".to_owned(),
     }
@@ -254,22 +274,13 @@ impl IntoResponses for ClassifyResponses {
             )
             .build();
         let mut errors = input_errors();
-        errors.extend(body_errors());
-        errors.extend(key_errors(keys::Scope::Classify));
+        errors.extend(article_errors());
         errors.extend([
             body::line_too_long(2 << 20),
             body::no_articles(),
             body::too_many_articles(300, 256),
-            ApiError::header_invalid(super::call::TIMEOUT.as_str(), super::call::TIMEOUT_EXPECTED),
-            ApiError::deadline_exceeded(Duration::from_millis(250)),
-            ClassifyError::Overloaded {
-                retry_after: Duration::from_secs(4),
-            }
-            .into(),
-            ApiError::not_ready(),
-            ApiError::shutting_down(),
         ]);
-        responses(success, errors)
+        responses::<Envelope>(success, errors)
     }
 }
 
@@ -279,7 +290,7 @@ impl IntoResponses for ModelsResponses {
     fn responses() -> Responses {
         let success = success::<answers::Models>("The models that are served", examples::models());
         let [missing, scope] = key_errors(keys::Scope::Classify);
-        responses(success, [missing, scope, ApiError::not_ready()])
+        responses::<Envelope>(success, [missing, scope, ApiError::not_ready()])
     }
 }
 
@@ -290,7 +301,7 @@ impl IntoResponses for TopicsResponses {
         let success = success::<answers::Topics>("The topics that the model knows", examples::topics());
         let [missing, scope] = key_errors(keys::Scope::Classify);
         let unread = ApiError::query_invalid("duplicate field `model`");
-        responses(
+        responses::<Envelope>(
             success,
             [missing, scope, unread, unknown_model().into(), ApiError::not_ready()],
         )
@@ -301,7 +312,7 @@ pub(super) struct LiveResponses;
 
 impl IntoResponses for LiveResponses {
     fn responses() -> Responses {
-        responses(
+        responses::<Envelope>(
             success::<answers::Live>("The process answers", json!({ "status": "live" })),
             [],
         )
@@ -314,7 +325,7 @@ impl IntoResponses for ReadyResponses {
     fn responses() -> Responses {
         let example = json!({ "status": "ready", "models": [examples::model()] });
         let success = success::<answers::Ready>("Articles are answered", example);
-        responses(success, [ApiError::not_ready(), ApiError::shutting_down()])
+        responses::<Envelope>(success, [ApiError::not_ready(), ApiError::shutting_down()])
     }
 }
 
@@ -332,7 +343,7 @@ impl IntoResponses for MetricsResponses {
             .description("Prometheus' text format")
             .content("text/plain", text)
             .build();
-        responses(success, key_errors(keys::Scope::Metrics))
+        responses::<Envelope>(success, key_errors(keys::Scope::Metrics))
     }
 }
 
@@ -374,7 +385,7 @@ impl IntoResponses for LoadResponses {
             "model_refused",
             "models/mine/heads.safetensors: its sha256 is not the one of the manifest",
         ));
-        responses(success, errors)
+        responses::<Envelope>(success, errors)
     }
 }
 
@@ -385,7 +396,7 @@ impl IntoResponses for UnloadResponses {
         let success =
             success::<answers::Unloaded>("The model is no longer served", json!({ "unloaded": "mine@1.0.0" }));
         let not_served = RegistryError::NotServed("mine".to_owned());
-        responses(success, admin_errors().into_iter().chain([not_served.into()]))
+        responses::<Envelope>(success, admin_errors().into_iter().chain([not_served.into()]))
     }
 }
 
@@ -400,7 +411,7 @@ impl IntoResponses for SetAliasResponses {
         let mut errors = admin_body_errors();
         errors.push(RegistryError::NotServed("mine".to_owned()).into());
         errors.push(RegistryError::AliasIsModel("default".to_owned()).into());
-        responses(success, errors)
+        responses::<Envelope>(success, errors)
     }
 }
 
@@ -410,6 +421,6 @@ impl IntoResponses for RemoveAliasResponses {
     fn responses() -> Responses {
         let success = success::<answers::AliasRemoved>("The alias is gone", json!({ "removed": "news" }));
         let not_served = RegistryError::NotServed("news".to_owned());
-        responses(success, admin_errors().into_iter().chain([not_served.into()]))
+        responses::<Envelope>(success, admin_errors().into_iter().chain([not_served.into()]))
     }
 }

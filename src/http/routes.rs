@@ -14,7 +14,7 @@ use super::answers::{
     Answer, ClassifyAnswer, ClassifyRequest, Live, ModelDescription, Models, Ready, TopicDescription, Topics, Verdicts,
 };
 use super::body::{self, MediaType};
-use super::call::Call;
+use super::call::{self, Call};
 use super::openapi::{ClassifyResponses, LiveResponses, ModelsResponses, ReadyResponses, TopicsResponses};
 use super::{ApiError, App, examples, stream};
 use crate::article::{Article, InputError};
@@ -29,12 +29,7 @@ use crate::batcher::Admission;
     post,
     path = "/v1/classify",
     tag = "articles",
-    params(
-        ("x-request-timeout-ms" = Option<u64>, Header, minimum = 1,
-            description = "The longest that an article may take, if less than the service allows; what is late is answered \
-                `deadline_exceeded`, and not computed any more"),
-        ("x-request-id" = Option<String>, Header, description = "Given back in the answer and in the service's log"),
-    ),
+    params(call::Headers),
     request_body(content(
         (ClassifyRequest = "application/json", examples(
             ("one article" = (value = json!(examples::article()))),
@@ -129,7 +124,7 @@ async fn classify_many(call: &Call, articles: Vec<Value>) -> Result<Vec<Answer>,
 #[utoipa::path(get, path = "/v1/models", tag = "models", security((), ("key" = [])), responses(ModelsResponses))]
 pub(super) async fn models(State(service): App) -> Result<Json<Models>, ApiError> {
     let models = service.registry()?.list().iter().map(ModelDescription::from).collect();
-    Ok(Json(Models { models }))
+    Ok(Json(Models::new(models, service.since)))
 }
 
 #[derive(Debug, Deserialize)]

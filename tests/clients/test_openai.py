@@ -39,3 +39,7 @@ def test_failures_are_told(api: Any) -> None:
     assert refused.value.param == "model"
     with pytest.raises(openai.UnprocessableEntityError, match="empty"):
         api.moderations.create(input=" ")
+
+
+def test_models_are_listed(api: Any) -> None:
+    assert [model.id for model in api.models.list()] == ["tiny"]

@@ -9,10 +9,12 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tasnif::article::Article;
 use tasnif::batcher::Settings;
-use tasnif::http::{Access, Limits, Service, router};
+use tasnif::http::{Access, Key, Limits, Scope, Service, router};
 use tower::ServiceExt;
 
+use super::access::figures;
 use super::common::{SETTINGS, alone, assert_close, registry, text, texts, tiny};
+use super::contract::assert_documented;
 use super::http::LIMITS;
 
 const OIL: &str = "Oil prices rose on world markets.";
@@ -31,9 +33,16 @@ fn service(settings: Settings) -> Arc<Service> {
 }
 
 async fn send(service: &Arc<Service>, request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = router(Arc::clone(service)).oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.expect("a body").to_bytes();
+    assert_documented(
+        &method,
+        &path,
+        parts.status,
+        &serde_json::from_slice(&bytes).unwrap_or_default(),
+    );
     (parts.status, parts.headers, bytes.to_vec())
 }
 
@@ -202,13 +211,21 @@ async fn tei_reads_texts_pairs_and_batches() {
     let (_, headers, _) = send(&service, request.expect("a request")).await;
     assert_eq!(headers["x-compute-type"], "cpu");
     assert_eq!(headers["x-compute-characters"], "3");
-    for number in ["x-compute-time", "x-total-time", "x-compute-tokens"] {
-        headers[number]
-            .to_str()
-            .expect("text")
-            .parse::<u64>()
-            .expect("a number");
-    }
+    let number = |name: &str| headers[name].to_str().expect("text").parse::<u64>().expect("a number");
+    assert!(number("x-compute-tokens") > 0);
+    let stages = ["x-tokenization-time", "x-queue-time", "x-inference-time"].map(number);
+    assert!(stages.iter().sum::<u64>() <= number("x-total-time"), "{headers:?}");
+    assert_eq!(number("x-compute-time"), number("x-total-time"));
+
+    // A long text takes its time in the encoder, and the headers say so.
+    let long = json!({"inputs": texts()[4].repeat(10)}).to_string();
+    let (_, headers, _) = send(
+        &service,
+        Request::post("/predict").body(Body::from(long)).expect("a request"),
+    )
+    .await;
+    let number = |name: &str| headers[name].to_str().expect("text").parse::<u64>().expect("a number");
+    assert!(number("x-inference-time") * 2 > number("x-total-time"), "{headers:?}");
 }
 
 #[tokio::test]
@@ -455,7 +472,7 @@ fn sentence(path: &str, answer: &Value, status: u16) -> String {
             assert_eq!(error["code"], status, "{answer}");
             &error["message"]
         }
-        "/v1/moderations" => {
+        _ if path.starts_with("/v1/moderations") => {
             assert!(error["type"].is_string() && error["code"].is_string(), "{answer}");
             &error["message"]
         }
@@ -494,6 +511,16 @@ async fn each_protocol_refuses_in_its_own_shape() {
         assert!(headers[header::ALLOW].to_str().expect("text").contains("POST"));
         sentence(path, &serde_json::from_slice(&bytes).expect("JSON"), 405);
     }
+    for path in ["/models/a/b", "/v1/models/a/b", "/v2/nothing", "/v1/moderations/1"] {
+        let (status, answer) = get(&service, path).await;
+        assert_eq!(status, 404, "{path}");
+        sentence(path, &answer, 404);
+    }
+    for path in ["/models/%ff", "/v1/models/%ff:predict", "/v2/models/%ff/infer"] {
+        let (status, answer) = post(&service, path, &json!({})).await;
+        assert_eq!(status, 400, "{path}");
+        sentence(path, &answer, 400);
+    }
     for (path, body) in calls(&[OIL; 5]) {
         let (status, answer) = post(&service, path, &body).await;
         assert_eq!(status, 422, "{path}");
@@ -511,6 +538,154 @@ async fn each_protocol_refuses_in_its_own_shape() {
         assert_eq!(status, 404, "{path}");
         assert!(sentence(path, &answer, 404).contains("none"));
     }
+}
+
+/// Also where it is not the handler that refuses.
+#[tokio::test]
+async fn each_protocol_has_its_own_shape_for_keys_sizes_types_and_deadlines() {
+    let keys = vec![
+        Key::new("desk", &[Scope::Classify], "desk's"),
+        Key::new("monitor", &[Scope::Admin], "monitor's"),
+    ];
+    let origins = Vec::new();
+    let service = Arc::new(Service::new(limits(), Access { keys, origins }));
+    service.ready(registry(SETTINGS));
+    let large = "x".repeat(70_000);
+    let long = texts()[4].repeat((50 << 10) / texts()[4].len());
+    let ask = async |path: &str, body: &Value, headers: &[(&str, &str)]| {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        let (status, _, bytes) = send(&service, request).await;
+        let answer: Value = serde_json::from_slice(&bytes).expect("JSON");
+        sentence(path, &answer, status.as_u16());
+        status.as_u16()
+    };
+    let key = ("authorization", "Bearer desk's");
+    for (path, body) in calls(&[OIL]) {
+        assert_eq!(ask(path, &body, &[]).await, 401, "{path}");
+        assert_eq!(ask(path, &body, &[("authorization", "Bearer x")]).await, 401, "{path}");
+        assert_eq!(
+            ask(path, &body, &[("authorization", "Bearer monitor's")]).await,
+            403,
+            "{path}"
+        );
+        assert_eq!(
+            ask(path, &body, &[key, ("x-request-timeout-ms", "soon")]).await,
+            400,
+            "{path}"
+        );
+        if path != "/v2/models/tiny/infer" {
+            assert_eq!(
+                ask(path, &body, &[key, ("content-type", "text/plain")]).await,
+                415,
+                "{path}"
+            );
+            assert_eq!(
+                ask(path, &body, &[key, ("content-type", "application/x-ndjson")]).await,
+                415,
+                "{path}"
+            );
+        }
+    }
+    for (path, body) in calls(&[&large]) {
+        assert_eq!(ask(path, &body, &[key]).await, 413, "{path}");
+    }
+    for (path, body) in calls(&[&long]) {
+        assert_eq!(
+            ask(path, &body, &[key, ("x-request-timeout-ms", "1")]).await,
+            504,
+            "{path}"
+        );
+    }
+}
+
+/// Answered, refused for what they say, and refused by a layer: each is counted once, on its route.
+#[tokio::test]
+async fn n_requests_are_counted_n_times_on_each_route() {
+    const N: usize = 3;
+    let keys = vec![Key::new("desk", &[Scope::Classify], "desk's")];
+    let origins = Vec::new();
+    let service = Arc::new(Service::new(limits(), Access { keys, origins }));
+    let registry = registry(SETTINGS);
+    let ask = async |path: &str, body: &Value, key: &str| {
+        let request = Request::post(path).header(header::AUTHORIZATION, key);
+        send(&service, request.body(Body::from(body.to_string())).expect("a request")).await
+    };
+    let key = "Bearer desk's";
+    let native = |text: &str| ("/v1/classify", json!({"text": text, "tasks": ["topics"]}));
+    let all = |text: &str| calls(&[text]).into_iter().chain([native(text)]).collect::<Vec<_>>();
+    for (path, body) in all(OIL) {
+        for _ in 0..N {
+            ask(path, &body, key).await;
+        }
+    }
+    service.ready(Arc::clone(&registry));
+    for (text, key) in [(OIL, key), (" ", key), (OIL, "Bearer x")] {
+        for (path, body) in all(text) {
+            for _ in 0..N {
+                ask(path, &body, key).await;
+            }
+        }
+    }
+    // Its queue is closed: refused with nothing done.
+    registry.batcher().shut_down();
+    for (path, body) in all(OIL) {
+        for _ in 0..N {
+            ask(path, &body, key).await;
+        }
+    }
+    let probes = [
+        "/info",
+        "/v1/models/{name}",
+        "/v2",
+        "/v2/health/live",
+        "/v2/models/{name}",
+        "/v2/models/{name}/ready",
+    ];
+    for path in probes {
+        for _ in 0..N {
+            get(&service, &path.replace("{name}", "tiny")).await;
+        }
+    }
+    let figures = figures(&service).await;
+    let count = |name: String| figures.get(&name).copied().unwrap_or_default() as usize;
+    let requests = |route: &str, status: u16| {
+        count(format!(
+            r#"tasnif_http_requests_total{{route="{route}",status="{status}"}}"#
+        ))
+    };
+    let route = |path: &str| path.replace("tiny:predict", "tiny").replace("tiny", "{name}");
+    for (path, _) in all(OIL) {
+        let route = route(path);
+        // Not loaded yet, and closed.
+        let expected = [(200, N), (401, N), (422, N), (503, 2 * N)];
+        for (status, n) in expected {
+            let more = if route == "/v1/models/{name}" && status == 401 {
+                N
+            } else {
+                0
+            };
+            assert_eq!(requests(&route, status), n + more, "{route} {status}");
+        }
+    }
+    for path in probes {
+        let status = if path == "/v2/health/live" { 200 } else { 401 };
+        let more = if path == "/v1/models/{name}" { N } else { 0 };
+        assert_eq!(requests(path, status), N + more, "{path}");
+    }
+    let articles = |outcome: &str| count(format!(r#"tasnif_articles_total{{model="tiny",outcome="{outcome}"}}"#));
+    // Ours is refused before it is known how many articles it has.
+    assert_eq!((articles("answered"), articles("refused")), (7 * N, 6 * N));
+    assert_eq!(count("tasnif_tokenization_seconds_count".to_owned()), 7 * N);
+    let sum: f64 = figures
+        .iter()
+        .filter(|(name, _)| name.starts_with("tasnif_http_requests_total"))
+        .map(|(_, n)| n)
+        .sum();
+    assert_eq!(sum as usize, (7 * 5 + probes.len()) * N);
 }
 
 /// While long articles take all of the queue, every protocol says so and when to come back.

@@ -34,14 +34,16 @@ fn document() -> &'static Value {
 fn template(path: &str) -> Option<&'static str> {
     let parts: Vec<&str> = path.split('/').collect();
     let paths = document()["paths"].as_object().expect("paths");
-    paths.keys().map(String::as_str).find(|template| {
+    let fits = |own: &str, part: &str| match own.split_once('}') {
+        Some((_, behind)) => part.ends_with(behind),
+        None => own == part,
+    };
+    let found = paths.keys().map(String::as_str).filter(|template| {
         let own: Vec<&str> = template.split('/').collect();
-        own.len() == parts.len()
-            && own
-                .iter()
-                .zip(&parts)
-                .all(|(own, part)| own == part || own.starts_with('{'))
-    })
+        own.len() == parts.len() && own.iter().zip(&parts).all(|(own, part)| fits(own, part))
+    });
+    // A name alone, or with something behind it.
+    found.max_by_key(|template| template.len())
 }
 
 /// Whatever a documented route answers is in the document: its status, and of an error its code.
@@ -102,14 +104,96 @@ async fn the_document_names_all_routes_and_each_is_served() {
             "DELETE /v1/admin/models/{name}",
             "GET /health/live",
             "GET /health/ready",
+            "GET /info",
             "GET /metrics",
             "GET /v1/models",
+            "GET /v1/models/{name}",
             "GET /v1/topics",
+            "GET /v2",
+            "GET /v2/health/live",
+            "GET /v2/health/ready",
+            "GET /v2/models/{name}",
+            "GET /v2/models/{name}/ready",
+            "GET /v2/models/{name}/versions/{version}",
+            "GET /v2/models/{name}/versions/{version}/ready",
+            "POST /classify",
+            "POST /models/{name}",
+            "POST /predict",
             "POST /v1/admin/models/{name}",
             "POST /v1/classify",
+            "POST /v1/models/{name}:predict",
+            "POST /v1/moderations",
+            "POST /v2/models/{name}/infer",
+            "POST /v2/models/{name}/versions/{version}/infer",
             "PUT /v1/admin/aliases/{alias}",
         ]
     );
+}
+
+/// What the router knows, it tells in its Debug form alone.
+#[tokio::test]
+async fn what_is_not_in_the_document_is_for_people() {
+    let router = router(service(SETTINGS));
+    let known = format!("{router:?}");
+    let mut paths: Vec<&str> = known.split('"').filter(|part| part.starts_with('/')).collect();
+    // axum's own form of the fallback.
+    paths.retain(|path| !path.contains("__private__"));
+    paths.sort_unstable();
+    paths.dedup();
+    assert!(paths.len() > 25, "{known}");
+    let mut rest = Vec::new();
+    for path in paths {
+        let request = Request::builder()
+            .method("PATCH")
+            .uri(path.replace(['{', '}'], ""))
+            .header(header::AUTHORIZATION, "Bearer secret")
+            .body(Body::empty())
+            .expect("a request");
+        let response = router.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let allowed = response.headers()[header::ALLOW].to_str().expect("text");
+        for method in allowed.split(',').filter(|method| *method != "HEAD") {
+            if document()["paths"][path].get(method.to_lowercase()).is_none() {
+                rest.push(format!("{method} {path}"));
+            }
+        }
+    }
+    // The page, the document itself, and the router's form of /v1/models/{name}:predict.
+    rest.retain(|route| !route.starts_with("GET /page/"));
+    assert_eq!(
+        rest,
+        [
+            "GET /",
+            "GET /docs",
+            "GET /docs/docs.css",
+            "GET /docs/docs.js",
+            "GET /openapi.json",
+            "POST /v1/models/{name}",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_examples_of_other_systems_requests_are_answered() {
+    let service = service(SETTINGS);
+    let mut sent = 0;
+    for (path, item) in document()["paths"].as_object().expect("paths") {
+        let operation = &item["post"];
+        if operation.is_null() || path == "/v1/classify" || path.starts_with("/v1/admin/") {
+            continue;
+        }
+        let examples = &operation["requestBody"]["content"]["application/json"]["examples"];
+        for (name, example) in examples.as_object().expect("examples") {
+            let request = Request::post(path.replace("{name}", "tiny").replace("{version}", "1.0.0"))
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Body::from(example["value"].to_string()))
+                .expect("a request");
+            let (status, _, answer) = send(&service, request).await;
+            assert_eq!(status, StatusCode::OK, "{path}, {name}: {answer}");
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 16);
 }
 
 #[tokio::test]

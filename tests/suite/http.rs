@@ -299,7 +299,7 @@ async fn media_types_routes_and_methods() {
         let (status, _, value) = send(&service, request).await;
         assert_eq!(status.as_u16(), expected, "{media_type:?}: {value}");
     }
-    let (status, _, value) = send(&service, get("/v2/nothing")).await;
+    let (status, _, value) = send(&service, get("/v3/nothing")).await;
     assert_eq!(
         (status.as_u16(), value["error"]["code"].as_str()),
         (404, Some("route_unknown"))
@@ -318,11 +318,53 @@ async fn models_and_topics_are_listed() {
     let (_, _, models) = send(&service, get("/v1/models")).await;
     assert_eq!(models["models"][0]["name"], "tiny");
     assert_eq!(models["models"][0]["tasks"], json!(["topics", "stance", "labels"]));
+    // As OpenAI's and vLLM's clients look for them.
+    assert_eq!(
+        (&models["object"], &models["data"][0]["id"]),
+        (&json!("list"), &json!("tiny"))
+    );
+    let (_, _, named) = send(&service, get("/v1/topics?model=tiny@1.0.0")).await;
     let (_, _, topics) = send(&service, get("/v1/topics")).await;
+    assert_eq!(named, topics);
+    for (query, status, code) in [
+        ("model=none", 404, "model_unknown"),
+        ("models=tiny", 400, "query_invalid"),
+        ("model=tiny&model=tiny", 400, "query_invalid"),
+    ] {
+        let (found, _, value) = send(&service, get(&format!("/v1/topics?{query}"))).await;
+        assert_eq!((found.as_u16(), value["error"]["code"].as_str()), (status, Some(code)));
+    }
     let topics = topics["topics"].as_array().expect("topics").clone();
     assert_eq!(topics.len(), 3);
     assert_eq!(topics[0]["name"]["ar"], "السياسة والحكومة");
     assert_eq!(topics[0]["iptc"], json!(["medtop:11000000"]));
+}
+
+#[tokio::test]
+async fn a_request_has_its_own_threshold_and_number_of_topics() {
+    let service = service(SETTINGS);
+    let ask = async |options: Value| {
+        let mut article = json!({"text": "Oil prices rose on world markets.", "tasks": ["topics"]});
+        let options = options.as_object().expect("an object").clone();
+        article.as_object_mut().expect("an object").extend(options);
+        let (status, _, verdict) = send(&service, post(article.to_string())).await;
+        assert_eq!(status, StatusCode::OK, "{verdict}");
+        verdict["topics"].as_array().expect("topics").clone()
+    };
+    let all = ask(json!({})).await;
+    assert_eq!(all.len(), 3);
+    for top_k in [1, 2, 3, 9] {
+        assert_eq!(ask(json!({"top_k": top_k})).await, all[..all.len().min(top_k)]);
+    }
+    let between = (all[0]["score"].as_f64().expect("a score") + all[1]["score"].as_f64().expect("a score")) / 2.0;
+    for (threshold, assigned) in [(0.0, 3), (between, 1), (1.0, 0)] {
+        let topics = ask(json!({"threshold": threshold})).await;
+        for (index, topic) in topics.iter().enumerate() {
+            assert_close(&topic["threshold"], &json!(threshold), 1e-6);
+            assert_eq!(topic["assigned"], index < assigned, "{threshold}: {topic}");
+            assert_eq!(topic["score"], all[index]["score"]);
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ mod http;
 mod hub;
 mod labels;
 mod memory;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod page;
 mod pipeline;
 mod registry;

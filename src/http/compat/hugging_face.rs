@@ -5,35 +5,50 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::post;
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{IntoResponses, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Function, OneOrMany, Row, Scored, article, ask, protocol, read, resolve, topics};
-use crate::article::{Article, InputError, Label};
-use crate::http::call::Call;
-use crate::http::{ApiError, App, Service};
+use super::document::{self, OIL, VOTE};
+use super::{Function, OneOrMany, Row, Scored, article, ask, read, resolve, topics};
+use crate::article::{Article, InputError, Label, limits};
+use crate::http::call::{Call, Headers};
+use crate::http::openapi::Responses;
+use crate::http::path::Path;
+use crate::http::{ApiError, App, Service, error};
 use crate::pipeline::Pipeline;
 
-pub(super) fn routes() -> Router<Arc<Service>> {
-    protocol(Router::new().route("/models/{name}", post(classify)), failure)
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(classify))
 }
 
-fn failure(error: &ApiError) -> Value {
-    json!({ "error": error.message() })
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = hugging_face::Error)]
+pub(super) struct Failure {
+    error: String,
 }
 
-#[derive(Debug, Deserialize)]
+impl error::Failure for Failure {
+    fn new(error: &ApiError) -> Self {
+        let error = error.message().to_owned();
+        Self { error }
+    }
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = hugging_face::Request)]
 struct Request {
     inputs: Inputs,
     parameters: Option<Parameters>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = hugging_face::Inputs)]
 #[serde(
     untagged,
     expecting = "a string, {\"text\": …, \"text_pair\": …}, or a list of these is expected"
@@ -43,7 +58,8 @@ enum Inputs {
     Many(Vec<Input>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = hugging_face::Input)]
 #[serde(untagged)]
 enum Input {
     Text(String),
@@ -59,9 +75,10 @@ impl From<Input> for Article {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = hugging_face::Parameters)]
 struct Parameters {
+    #[schema(minimum = 1)]
     top_k: Option<usize>,
     /// The calibrated score, if not given.
     function_to_apply: Option<Function>,
@@ -71,13 +88,66 @@ struct Parameters {
     hypothesis_template: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = hugging_face::Answer)]
 #[serde(untagged)]
-enum Answer {
+pub(super) enum Answer {
+    /// Of zero-shot classification of one text.
     Flat(Vec<Scored>),
     Nested(Vec<Vec<Scored>>),
 }
 
+impl IntoResponses for Answer {
+    fn responses() -> Responses {
+        let success = document::success(
+            "Labels by falling score; of one text too a list of lists",
+            &Self::Nested(vec![document::row().labels]),
+        );
+        let template = invalid("parameters.hypothesis_template", TEMPLATE_EXPECTED);
+        let label = |error: InputError| ApiError::from(error).at("inputs".to_owned());
+        let param = || "labels[0]".to_owned();
+        let more = [
+            template,
+            ApiError::path_invalid("it is not UTF-8"),
+            label(InputError::Empty { param: param() }),
+            label(InputError::Unreadable { param: param() }),
+            label(InputError::TooLong {
+                param: param(),
+                found: 301,
+                max: limits::LABEL_CHARS,
+            }),
+            label(InputError::TooManyLabels {
+                found: 65,
+                max: limits::LABELS,
+            }),
+            label(InputError::LabelsNotServed {
+                param: "labels".to_owned(),
+                model: "sentiment".to_owned(),
+                message: "has no head that labels of a request could be scored by",
+            }),
+        ];
+        document::texts::<Failure, Request>(success, "inputs", more)
+    }
+}
+
+/// Classify as Hugging Face Inference does
+///
+/// Text classification; zero-shot classification where `parameters.candidate_labels` is given, flat for one text. A pair asks for
+/// the stance of its text toward its `text_pair`.
+#[utoipa::path(
+    post,
+    path = "/models/{name}",
+    operation_id = "hugging_face_classify",
+    tag = "Hugging Face Inference",
+    params(("name" = String, Path, description = "A name, `name@version` or alias", example = "default"), Headers),
+    request_body(content = Request, examples(
+        ("a text" = (value = json!({"inputs": OIL, "parameters": {"top_k": 2}}))),
+        ("many texts" = (value = json!({"inputs": [OIL, {"text": VOTE, "text_pair": "the government"}]}))),
+        ("zero-shot" = (value = json!({"inputs": OIL, "parameters": {"candidate_labels": ["energy", "sport"]}}))),
+    )),
+    security((), ("key" = [])),
+    responses(Answer)
+)]
 async fn classify(
     State(service): App,
     call: Call,
@@ -132,6 +202,8 @@ fn candidates(labels: OneOrMany) -> Vec<String> {
     }
 }
 
+const TEMPLATE_EXPECTED: &str = "a sentence with {} in the place of the label is expected";
+
 /// Labels that a request brings.
 #[derive(Debug)]
 struct ZeroShot {
@@ -153,8 +225,7 @@ impl ZeroShot {
             .as_ref()
             .is_some_and(|template| !template.contains("{}"))
         {
-            let message = "a sentence with {} in the place of the label is expected";
-            return Err(invalid("parameters.hypothesis_template", message));
+            return Err(invalid("parameters.hypothesis_template", TEMPLATE_EXPECTED));
         }
         let own = |label: &String| topics(pipeline).any(|topic| topic == label);
         if self.labels.iter().all(own) {

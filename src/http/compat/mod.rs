@@ -5,6 +5,7 @@
 //! whole: these protocols have no place for one text's error among many, so the first one refuses the request.
 //! docs/compatibility.md is for the clients' users.
 
+mod document;
 mod hugging_face;
 mod kserve;
 mod openai;
@@ -15,27 +16,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::map_response;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::body::MediaType;
 use super::call::Call;
-use super::{ApiError, Service, body, routes, stream};
-use crate::article::{Article, InputError, StanceScores, Task, Verdict};
-use crate::batcher::Admission;
+use super::error::Failure;
+use super::{ApiError, Service, body, stream};
+use crate::article::{Article, InputError, StanceScores, Task};
+use crate::batcher::{Admission, Answered, Times};
 use crate::model::STANCES;
 use crate::pipeline::{Pipeline, sigmoid, softmax};
 
 /// The routes of all protocols.
-pub(super) fn routes() -> Router<Arc<Service>> {
-    Router::new()
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::with_openapi(document::schemas())
         .merge(hugging_face::routes())
         .merge(kserve::routes())
         .merge(openai::routes())
@@ -44,21 +49,43 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 }
 
 /// Those of them that tell whether the service is there.
-pub(super) fn health() -> Router<Arc<Service>> {
+pub(super) fn health() -> OpenApiRouter<Arc<Service>> {
     kserve::health()
 }
 
-/// A protocol's routes, whose failures have the body that its clients read. Status and headers stay.
-fn protocol(router: Router<Arc<Service>>, failure: fn(&ApiError) -> Value) -> Router<Arc<Service>> {
-    router
-        .method_not_allowed_fallback(routes::method_not_allowed)
-        .layer(map_response(move |response: Response| async move {
-            let Some(body) = response.extensions().get().map(failure) else {
-                return response;
-            };
-            let (parts, _) = response.into_parts();
-            Response::from_parts(parts, Json(body).into_response().into_body())
-        }))
+/// How the clients that call this path read an error; none where they read ours.
+fn failure(path: &str) -> Option<fn(&ApiError) -> Value> {
+    fn body<F: Failure>(error: &ApiError) -> Value {
+        json!(F::new(error))
+    }
+    let mut segments = path.split('/').skip(1);
+    match (segments.next()?, segments.next()) {
+        ("models", _) => Some(body::<hugging_face::Failure>),
+        ("predict" | "info", None) => Some(body::<tei::Failure>),
+        ("classify", None) => Some(body::<vllm::Failure>),
+        ("v1", Some("moderations")) => Some(body::<openai::Failure>),
+        // GET /v1/models is ours.
+        ("v1", Some("models")) => segments
+            .next()
+            .map(|_| body::<kserve::Failure> as fn(&ApiError) -> Value),
+        ("v2", _) => Some(body::<kserve::Failure>),
+        _ => None,
+    }
+}
+
+/// The middleware that gives every error on a protocol's paths its shape, whoever made it: a handler, a layer before it (a
+/// key that is missing), or the router (no such route or method). Status and headers stay.
+pub(super) async fn refusals(request: Request, next: Next) -> Response {
+    let failure = failure(request.uri().path());
+    let mut response = next.run(request).await;
+    let (Some(failure), Some(error)) = (failure, response.extensions().get()) else {
+        return response;
+    };
+    let body = Json(failure(error)).into_response().into_body();
+    // The length was that of our own shape.
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = body;
+    response
 }
 
 /// A request's body as JSON of the shape that a protocol prescribes; fields that we don't know are passed over, since its
@@ -82,7 +109,7 @@ fn shaped<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
 }
 
 /// One value, or many in a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a string or a list of strings is expected")]
 enum OneOrMany {
     One(String),
@@ -110,7 +137,7 @@ fn article(text: String, target: Option<String>) -> Article {
 }
 
 /// A label with its score, as most of these protocols give it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct Scored {
     label: String,
     score: f32,
@@ -130,10 +157,11 @@ struct Scored {
 struct Row {
     labels: Vec<Scored>,
     tokens: usize,
+    times: Times,
 }
 
 impl Row {
-    fn new(pipeline: &Pipeline, verdict: Verdict) -> Self {
+    fn new(pipeline: &Pipeline, Answered { verdict, times }: Answered) -> Self {
         let topics = verdict.topics.into_iter().flatten().map(|topic| Scored {
             index: topic_index(pipeline, &topic.label),
             label: topic.label,
@@ -166,6 +194,7 @@ impl Row {
         Self {
             labels,
             tokens: verdict.usage.tokens,
+            times,
         }
     }
 
@@ -177,7 +206,7 @@ impl Row {
 }
 
 /// The model's topics in its own order.
-fn topics(pipeline: &Pipeline) -> impl Iterator<Item = &str> {
+fn topics(pipeline: &Pipeline) -> impl Iterator<Item = &str> + Clone {
     let labels = pipeline.manifest().topics.iter().flat_map(|topics| &topics.labels);
     labels.map(|label| label.id.as_str())
 }
@@ -187,7 +216,7 @@ fn topic_index(pipeline: &Pipeline, label: &str) -> usize {
 }
 
 /// How a protocol's user wants the scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Function {
     /// The logits themselves.
@@ -221,17 +250,11 @@ async fn ask(
 ) -> Result<Vec<Row>, ApiError> {
     let limit = service.limits.articles;
     let count = articles.len();
-    let refuse = |code, message: String| {
-        Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, format!("{field}: {message}")).param(field))
-    };
     if count == 0 {
-        return refuse("articles_empty", "at least one text is expected".to_owned());
+        return Err(no_texts(field));
     }
     if count > limit {
-        return refuse(
-            "articles_too_many",
-            format!("{count} texts, at most {limit} are read in one request"),
-        );
+        return Err(too_many_texts(field, count, limit));
     }
     let place = |index: usize| match count {
         1 => field.to_owned(),
@@ -257,12 +280,22 @@ async fn ask(
     let mut rows: Vec<(usize, Row)> = Vec::with_capacity(count);
     // Leaving early drops the tasks, and with them what has not begun.
     while let Some(joined) = tasks.join_next().await {
-        let (index, verdict) = joined.map_err(|_| ApiError::internal())?;
-        let verdict = verdict.map_err(|error| error.at(place(index)))?;
-        rows.push((index, Row::new(pipeline, verdict)));
+        let (index, answered) = joined.map_err(|_| ApiError::internal())?;
+        let answered = answered.map_err(|error| error.at(place(index)))?;
+        rows.push((index, Row::new(pipeline, answered)));
     }
     rows.sort_by_key(|(index, _)| *index);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn no_texts(field: &str) -> ApiError {
+    let message = format!("{field}: at least one text is expected");
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "articles_empty", message).param(field)
+}
+
+fn too_many_texts(field: &str, found: usize, limit: usize) -> ApiError {
+    let message = format!("{field}: {found} texts, at most {limit} are read in one request");
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "articles_too_many", message).param(field)
 }
 
 fn resolve(service: &Service, name: Option<&str>) -> Result<Arc<Pipeline>, ApiError> {
@@ -270,7 +303,7 @@ fn resolve(service: &Service, name: Option<&str>) -> Result<Arc<Pipeline>, ApiEr
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())

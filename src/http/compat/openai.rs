@@ -3,39 +3,68 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{IntoResponses, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Row, answer_id, article, ask, protocol, read, resolve};
-use crate::http::call::Call;
-use crate::http::{ApiError, App, Service};
+use super::document::{self, OIL, VOTE};
+use super::{Row, answer_id, article, ask, read, resolve};
+use crate::http::call::{Call, Headers};
+use crate::http::openapi::Responses;
+use crate::http::{ApiError, App, Service, error};
 
-pub(super) fn routes() -> Router<Arc<Service>> {
-    protocol(Router::new().route("/v1/moderations", post(moderate)), failure)
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(moderate))
 }
 
-fn failure(error: &ApiError) -> Value {
-    let kind = match error.status() {
-        StatusCode::TOO_MANY_REQUESTS => "rate_limit_exceeded",
-        status if status.is_server_error() => "server_error",
-        _ => "invalid_request_error",
-    };
-    let (message, param, code) = (error.message(), error.parameter(), error.code());
-    json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Error)]
+pub(super) struct Failure {
+    error: FailureBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::ErrorBody)]
+struct FailureBody {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<String>,
+    code: &'static str,
+}
+
+impl error::Failure for Failure {
+    fn new(error: &ApiError) -> Self {
+        let kind = match error.status() {
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_exceeded",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        Self {
+            error: FailureBody {
+                message: error.message().to_owned(),
+                kind,
+                param: error.parameter().map(str::to_owned),
+                code: error.code(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = openai::Request)]
 struct Request {
     input: Input,
     model: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = openai::Input)]
 #[serde(
     untagged,
     expecting = "a string, a list of strings, or a list of {\"type\": \"text\", \"text\": …} is expected; images are not read"
@@ -47,7 +76,8 @@ enum Input {
     Parts(Vec<Part>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = openai::Part)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Part {
     Text { text: String },
@@ -66,14 +96,16 @@ impl Input {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Answer {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Answer)]
+pub(super) struct Answer {
     id: String,
     model: String,
     results: Vec<Moderation>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Moderation)]
 struct Moderation {
     /// Whether any category applies.
     flagged: bool,
@@ -94,6 +126,35 @@ impl From<Row> for Moderation {
     }
 }
 
+impl IntoResponses for Answer {
+    fn responses() -> Responses {
+        let example = Self {
+            id: "modr-6745d0f1-0".to_owned(),
+            model: "default".to_owned(),
+            results: vec![document::row().into()],
+        };
+        let success = document::success("A text is flagged if any topic is assigned", &example);
+        document::texts::<Failure, Request>(success, "input", [])
+    }
+}
+
+/// Moderate as OpenAI does
+///
+/// The categories are the model's topics.
+#[utoipa::path(
+    post,
+    path = "/v1/moderations",
+    operation_id = "openai_moderate",
+    tag = "OpenAI",
+    params(Headers),
+    request_body(content = Request, examples(
+        ("a text" = (value = json!({"input": OIL}))),
+        ("many texts" = (value = json!({"input": [OIL, VOTE]}))),
+        ("parts of one text" = (value = json!({"input": [{"type": "text", "text": OIL}, {"type": "text", "text": VOTE}]}))),
+    )),
+    security((), ("key" = [])),
+    responses(Answer)
+)]
 async fn moderate(State(service): App, call: Call, headers: HeaderMap, body: Body) -> Result<Json<Answer>, ApiError> {
     let request: Request = read(&service, &headers, body).await?;
     let pipeline = resolve(&service, request.model.as_deref())?;

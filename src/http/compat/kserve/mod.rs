@@ -1,26 +1,61 @@
 //! KServe: its v1 protocol (`{"instances": …}`) and v2, the Open Inference Protocol, which is Triton's as well.
 
 mod tensor;
-mod v1;
-mod v2;
+pub(super) mod v1;
+pub(super) mod v2;
 
 use std::sync::Arc;
 
-use axum::Router;
-use serde_json::{Value, json};
+use axum::Json;
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
 
-use super::protocol;
-use crate::http::{ApiError, Service};
+use super::document;
+use crate::http::openapi::Responses;
+use crate::http::{ApiError, App, Service, error, routes as native};
 
-pub(super) fn routes() -> Router<Arc<Service>> {
-    protocol(v1::routes().merge(v2::routes()), failure)
+pub(super) use v2::health;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    v1::routes().merge(v2::routes())
 }
 
-/// What a probe asks, which has no key.
-pub(super) fn health() -> Router<Arc<Service>> {
-    protocol(v2::health(), failure)
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::Error)]
+pub(super) struct Failure {
+    error: String,
 }
 
-fn failure(error: &ApiError) -> Value {
-    json!({ "error": error.message() })
+impl error::Failure for Failure {
+    fn new(error: &ApiError) -> Self {
+        let error = error.message().to_owned();
+        Self { error }
+    }
+}
+
+/// What both protocols answer to whether a model is ready.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::ModelReady)]
+pub(super) struct ModelReady {
+    name: String,
+    ready: bool,
+}
+
+impl IntoResponses for ModelReady {
+    fn responses() -> Responses {
+        let example = Self {
+            name: "default".to_owned(),
+            ready: true,
+        };
+        let success = document::success("The model is served", &example);
+        let more = document::name_errors().into_iter().chain([ApiError::shutting_down()]);
+        document::question::<Failure>(success, more)
+    }
+}
+
+/// Of a model that is served: not while the service is shutting down.
+async fn model_ready(state: App, name: String) -> Result<Json<ModelReady>, ApiError> {
+    native::ready(state).await.map(drop)?;
+    Ok(Json(ModelReady { name, ready: true }))
 }

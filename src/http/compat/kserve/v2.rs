@@ -6,58 +6,160 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn, Paths};
+use utoipa::openapi::{ContentBuilder, Object, Required, Type};
+use utoipa::{IntoResponses, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::tensor::{self, TensorError};
+use super::{Failure, ModelReady, native};
 use crate::article::InputError;
-use crate::http::call::Call;
+use crate::http::call::{Call, Headers};
+use crate::http::compat::document::{self, OIL, VOTE};
 use crate::http::compat::{Row, Scored, article, ask, resolve, shaped};
-use crate::http::{ApiError, App, Service, body, routes};
+use crate::http::keys::Scope;
+use crate::http::openapi::{Responses, key_errors, responses};
+use crate::http::path::Path;
+use crate::http::{ApiError, App, Service, body};
 use crate::model::STANCES;
 use crate::pipeline::Pipeline;
 
 const HEAD_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-pub(super) fn routes() -> Router<Arc<Service>> {
-    let mut router = Router::new().route("/v2", get(server));
-    for model in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
+const HEAD_LENGTH_EXPECTED: &str = "a number of bytes is expected";
+
+const BYTES: &str = "application/octet-stream";
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    let mut router = OpenApiRouter::new().routes(routes!(server));
+    for (schemas, paths, methods) in [routes!(metadata), routes!(model_ready), routes!(infer)] {
         router = router
-            .route(model, get(metadata))
-            .route(&format!("{model}/ready"), get(model_ready))
-            .route(&format!("{model}/infer"), post(infer));
+            .routes((Vec::new(), of_a_version(&paths), methods.clone()))
+            .routes((schemas, paths, methods));
     }
     router
 }
 
-pub(super) fn health() -> Router<Arc<Service>> {
-    Router::new()
-        .route("/v2/health/live", get(live))
-        .route("/v2/health/ready", get(ready))
+/// What a probe asks, which has no key.
+pub(in crate::http::compat) fn health() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
 }
 
-async fn server() -> Json<Value> {
-    Json(json!({
-        "name": "tasnif",
-        "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["classification", "binary_tensor_data"],
-    }))
+/// The same operations on one version of a model.
+fn of_a_version(paths: &Paths) -> Paths {
+    let mut versioned = Paths::new();
+    for (path, item) in &paths.paths {
+        let mut item = item.clone();
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let version = ParameterBuilder::new()
+                .name("version")
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(Object::with_type(Type::String)))
+                .example(Some("1.0.0".into()))
+                .build();
+            operation.parameters.get_or_insert_default().push(version.into());
+            operation.operation_id = operation.operation_id.take().map(|id| id + "_of_version");
+        }
+        versioned
+            .paths
+            .insert(path.replace("{name}", "{name}/versions/{version}"), item);
+    }
+    versioned
 }
 
-async fn live() -> Json<Value> {
-    Json(json!({ "live": true }))
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::Server)]
+pub(in crate::http::compat) struct Server {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; 2],
+}
+
+const SERVER: Server = Server {
+    name: "tasnif",
+    version: env!("CARGO_PKG_VERSION"),
+    extensions: ["classification", "binary_tensor_data"],
+};
+
+impl IntoResponses for Server {
+    fn responses() -> Responses {
+        let [key, scope] = key_errors(Scope::Classify);
+        responses::<Failure>(document::success("The program", &SERVER), [key, scope])
+    }
+}
+
+/// What answers, as the Open Inference Protocol tells it
+#[utoipa::path(get, path = "/v2", operation_id = "kserve_server", tag = "KServe", security((), ("key" = [])), responses(Server))]
+async fn server() -> Json<Server> {
+    Json(SERVER)
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::Live)]
+pub(in crate::http::compat) struct Live {
+    live: bool,
+}
+
+impl IntoResponses for Live {
+    fn responses() -> Responses {
+        responses::<Failure>(document::success("The process answers", &Self { live: true }), [])
+    }
+}
+
+/// Whether the process answers, as the Open Inference Protocol tells it
+#[utoipa::path(
+    get,
+    path = "/v2/health/live",
+    operation_id = "kserve_live",
+    tag = "KServe",
+    responses(Live)
+)]
+async fn live() -> Json<Live> {
+    Json(Live { live: true })
 }
 
 /// The specification's field is `live`, kserve's client reads `ready`.
-async fn ready(state: App) -> Result<Json<Value>, ApiError> {
-    routes::ready(state).await.map(drop)?;
-    Ok(Json(json!({ "live": true, "ready": true })))
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::Ready)]
+pub(in crate::http::compat) struct Ready {
+    live: bool,
+    ready: bool,
+}
+
+impl IntoResponses for Ready {
+    fn responses() -> Responses {
+        let example = Self {
+            live: true,
+            ready: true,
+        };
+        let errors = [ApiError::not_ready(), ApiError::shutting_down()];
+        responses::<Failure>(document::success("Texts are answered", &example), errors)
+    }
+}
+
+/// Whether texts are answered, as the Open Inference Protocol tells it
+#[utoipa::path(
+    get,
+    path = "/v2/health/ready",
+    operation_id = "kserve_ready",
+    tag = "KServe",
+    responses(Ready)
+)]
+async fn ready(state: App) -> Result<Json<Ready>, ApiError> {
+    native::ready(state).await.map(drop)?;
+    Ok(Json(Ready {
+        live: true,
+        ready: true,
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,36 +181,86 @@ impl Model {
     }
 }
 
-async fn model_ready(state: App, Path(model): Path<Model>) -> Result<Json<Value>, ApiError> {
+/// Whether a model is ready, as the Open Inference Protocol tells it
+#[utoipa::path(
+    get,
+    path = "/v2/models/{name}/ready",
+    operation_id = "kserve_model_ready",
+    tag = "KServe",
+    params(("name" = String, Path, description = "A name, `name@version` or alias", example = "default")),
+    security((), ("key" = [])),
+    responses(ModelReady)
+)]
+async fn model_ready(state: App, Path(model): Path<Model>) -> Result<Json<ModelReady>, ApiError> {
     model.resolve(&state)?;
-    routes::ready(state).await.map(drop)?;
-    Ok(Json(json!({ "name": model.name, "ready": true })))
+    super::model_ready(state, model.name).await
 }
 
-async fn metadata(State(service): App, Path(model): Path<Model>) -> Result<Json<Value>, ApiError> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::Metadata)]
+pub(in crate::http::compat) struct Metadata {
+    name: String,
+    versions: [String; 1],
+    platform: &'static str,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::TensorMetadata)]
+struct TensorMetadata {
+    name: &'static str,
+    datatype: &'static str,
+    /// -1 where any size will do.
+    shape: Vec<i64>,
+}
+
+impl Metadata {
+    fn new(name: &str, version: &str, inputs: &[&'static str], labels: usize) -> Self {
+        let tensor = |name, datatype, shape| TensorMetadata { name, datatype, shape };
+        let labels = i64::try_from(labels).unwrap_or(-1);
+        Self {
+            name: name.to_owned(),
+            versions: [version.to_owned()],
+            platform: "tasnif",
+            inputs: inputs.iter().map(|input| tensor(input, "BYTES", vec![-1])).collect(),
+            outputs: vec![
+                tensor("scores", "FP32", vec![-1, labels]),
+                tensor("labels", "BYTES", vec![-1, labels]),
+            ],
+        }
+    }
+}
+
+impl IntoResponses for Metadata {
+    fn responses() -> Responses {
+        let success = document::success("Its tensors", &Self::new("default", "1.0.0", &["text"], 24));
+        document::question::<Failure>(success, document::name_errors())
+    }
+}
+
+/// What a model reads and answers, as the Open Inference Protocol tells it
+#[utoipa::path(
+    get,
+    path = "/v2/models/{name}",
+    operation_id = "kserve_metadata",
+    tag = "KServe",
+    params(("name" = String, Path, description = "A name, `name@version` or alias", example = "default")),
+    security((), ("key" = [])),
+    responses(Metadata)
+)]
+async fn metadata(State(service): App, Path(model): Path<Model>) -> Result<Json<Metadata>, ApiError> {
     let pipeline = model.resolve(&service)?;
     let manifest = pipeline.manifest();
-    let labels = match &manifest.topics {
-        Some(topics) => topics.labels.len(),
-        None => STANCES.len(),
+    let (inputs, labels) = match &manifest.topics {
+        Some(topics) => (&["text"][..], topics.labels.len()),
+        None => (&["text", "target"][..], STANCES.len()),
     };
-    let mut inputs = vec![json!({ "name": "text", "datatype": "BYTES", "shape": [-1] })];
-    if manifest.topics.is_none() {
-        inputs.push(json!({ "name": "target", "datatype": "BYTES", "shape": [-1] }));
-    }
-    Ok(Json(json!({
-        "name": manifest.name,
-        "versions": [manifest.version],
-        "platform": "tasnif",
-        "inputs": inputs,
-        "outputs": [
-            { "name": "scores", "datatype": "FP32", "shape": [-1, labels] },
-            { "name": "labels", "datatype": "BYTES", "shape": [-1, labels] },
-        ],
-    })))
+    Ok(Json(Metadata::new(&manifest.name, &manifest.version, inputs, labels)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::Request)]
 struct Request {
     id: Option<String>,
     inputs: Vec<InputTensor>,
@@ -119,43 +271,50 @@ struct Request {
     parameters: Parameters,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::Parameters)]
 struct Parameters {
     #[serde(default)]
     binary_data_output: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::InputTensor)]
 struct InputTensor {
     name: String,
     shape: Vec<usize>,
     datatype: String,
     #[serde(default)]
     parameters: InputParameters,
+    /// Strings, in lists as deep as one likes.
     #[serde(default)]
     data: Value,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::InputParameters)]
 struct InputParameters {
     binary_data_size: Option<usize>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::Wanted)]
 struct Wanted {
     name: Output,
     #[serde(default)]
     parameters: OutputParameters,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::Output)]
 #[serde(rename_all = "lowercase")]
 enum Output {
     Scores,
     Labels,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = kserve::v2::OutputParameters)]
 struct OutputParameters {
     /// As the request says, if the output doesn't.
     binary_data: Option<bool>,
@@ -163,8 +322,9 @@ struct OutputParameters {
     classification: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
-struct Answer {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::Answer)]
+pub(in crate::http::compat) struct Answer {
     model_name: String,
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,25 +332,96 @@ struct Answer {
     outputs: Vec<OutputTensor>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::OutputTensor)]
 struct OutputTensor {
     name: Output,
     datatype: &'static str,
     shape: [usize; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<Value>,
+    parameters: Option<DataParameters>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Data>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::DataParameters)]
+struct DataParameters {
+    binary_data_size: usize,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = kserve::v2::Data)]
 #[serde(untagged)]
 enum Data {
     Floats(Vec<f32>),
     Strings(Vec<String>),
 }
 
-/// The body is read whatever its Content-Type: Triton's client sends none.
+impl IntoResponses for Answer {
+    fn responses() -> Responses {
+        let wanted = |name| Wanted {
+            name,
+            parameters: OutputParameters::default(),
+        };
+        let rows = [document::row().in_order()];
+        let example = Self {
+            model_name: "default".to_owned(),
+            model_version: "1.0.0".to_owned(),
+            id: Some("7".to_owned()),
+            outputs: [Output::Scores, Output::Labels]
+                .map(|name| output(&wanted(name), &rows))
+                .into(),
+        };
+        let mut success = document::success("A row for each text, in the model's order of labels", &example);
+        let bytes = ContentBuilder::new()
+            .schema(Some(Object::with_type(Type::String)))
+            .example(Some("{\"model_name\": …}\u{0}\u{0}@?…".into()))
+            .build();
+        success.content.insert(BYTES.to_owned(), bytes.into());
+        let more = [
+            ApiError::header_invalid(HEAD_LENGTH.as_str(), HEAD_LENGTH_EXPECTED),
+            refused("inputs[0]", &TensorError::NotUtf8 { index: 0 }),
+        ];
+        let mut answers =
+            document::texts::<Failure, Request>(success, "text", more.into_iter().chain(document::name_errors()));
+        // Any type is read.
+        answers.remove(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_str());
+        answers
+    }
+}
+
+/// Infer as the Open Inference Protocol does
+///
+/// `text` is a tensor of strings; `target`, of the same shape, asks for stances. The body is read whatever its Content-Type; behind
+/// a JSON head of `Inference-Header-Content-Length` bytes there may be the tensors' binary data.
+// Triton's client sends no Content-Type.
+#[utoipa::path(
+    post,
+    path = "/v2/models/{name}/infer",
+    operation_id = "kserve_infer",
+    tag = "KServe",
+    params(
+        ("name" = String, Path, description = "A name, `name@version` or alias", example = "default"),
+        ("inference-header-content-length" = Option<u64>, Header, description = "The length of the JSON head, where binary data is behind it"),
+        Headers,
+    ),
+    request_body(content(
+        (Request = "application/json", examples(
+            ("texts" = (value = json!({"id": "7", "inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": [OIL, VOTE]}]}))),
+            ("a target" = (value = json!({
+                "inputs": [
+                    {"name": "text", "datatype": "BYTES", "shape": [1], "data": [VOTE]},
+                    {"name": "target", "datatype": "BYTES", "shape": [1], "data": ["the government"]},
+                ],
+                "outputs": [{"name": "scores", "parameters": {"classification": 2}}],
+            }))),
+        )),
+        (String = "application/octet-stream"),
+    )),
+    security((), ("key" = [])),
+    responses(Answer)
+)]
 async fn infer(
     State(service): App,
     call: Call,
@@ -254,7 +485,7 @@ async fn infer(
     let mut bytes = serde_json::to_vec(&answer).map_err(|_| ApiError::internal())?;
     let head = HeaderValue::from(bytes.len());
     bytes.append(&mut binary);
-    let media_type = HeaderValue::from_static("application/octet-stream");
+    let media_type = HeaderValue::from_static(BYTES);
     Ok((
         [(HEAD_LENGTH, head), (header::CONTENT_TYPE, media_type)],
         Bytes::from(bytes),
@@ -267,14 +498,9 @@ fn head_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
         return Ok(None);
     };
     let length = value.to_str().ok().and_then(|value| value.parse().ok());
-    length.map(Some).ok_or_else(|| {
-        let message = "a number of bytes is expected";
-        ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "header_invalid",
-            format!("{HEAD_LENGTH}: {message}"),
-        )
-    })
+    length
+        .map(Some)
+        .ok_or_else(|| ApiError::header_invalid(HEAD_LENGTH.as_str(), HEAD_LENGTH_EXPECTED))
 }
 
 /// The texts, and the targets where there are any. A lone input may be called whatever its client calls it.
@@ -396,7 +622,9 @@ impl OutputTensor {
             Data::Floats(floats) => tensor::float_bytes(&floats),
             Data::Strings(strings) => tensor::string_bytes(&strings),
         };
-        self.parameters = Some(json!({ "binary_data_size": bytes.len() }));
+        self.parameters = Some(DataParameters {
+            binary_data_size: bytes.len(),
+        });
         binary.extend(bytes);
     }
 }
