@@ -79,7 +79,8 @@ def phase(tally: Tally, watch: Watch, begin: float, end: float) -> dict[str, Any
     """Rates of what was answered between two times, and of what was encoded, by the samples between them."""
     seconds = int(begin - tally.begun), int(end - tally.begun)
     samples = [sample for sample in watch.encoded if begin - 1 <= sample[0] <= end + 1]
-    (first, before), (last, after) = samples[0], samples[-1]
+    # A service that has fallen silent has none.
+    (first, before), (last, after) = (samples[0], samples[-1]) if samples else ((begin, 0.0), (end, 0.0))
     return {
         "requests_s": tally.rate(tally.requests, *seconds),
         "articles_s": tally.rate(tally.articles, *seconds),
@@ -172,7 +173,7 @@ class Run:
         # What is answered behind the last request isn't under load any more.
         overload = phase(tally, self.watch, tally.begun, tally.begun + min(elapsed, self.args.minutes * 60))
         overload["goodput"] = {
-            what: overload[key] / self.saturated[key]
+            what: overload[key] / max(self.saturated[key], 1e-9)
             for what, key in (("articles", "articles_s"), ("tokens", "tokens_s"), ("encoded tokens", "encoded_s"))
         }
         late, lost = tally.count("late"), tally.count("lost")
