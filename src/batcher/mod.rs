@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::article::{Article, InputError, Verdict};
+use crate::model::Template;
 use crate::pipeline::{Pipeline, PipelineError, PrepareError, Prepared, Sequence};
 
 use job::{Job, Unit};
@@ -163,7 +164,8 @@ impl Batcher {
             return Err(ClassifyError::Closed);
         }
         let load = self.load();
-        let late = load > 0 && self.shared.speed.time_for(load) > time;
+        // A quarter more than expected: what is let in is to be answered in time, and the speed is that of the last batches.
+        let late = load > 0 && self.shared.speed.time_for(load).mul_f64(1.25) > time;
         if late || load == self.shared.settings.queue_tokens {
             return Err(self.overloaded());
         }
@@ -210,7 +212,7 @@ impl Batcher {
         let capacity = self.shared.settings.queue_tokens;
         // Who would be refused takes room before any work, by estimate; who waits for room knows exactly how much.
         let estimate = match admission {
-            Admission::Refuse => Some(self.take_room(estimated_tokens(&article).min(capacity))?),
+            Admission::Refuse => Some(self.take_room(estimated_tokens(&pipeline, &article).min(capacity))?),
             Admission::Wait => None,
         };
         let (prepared, tokenization) = self.prepare(Arc::clone(&pipeline), article).await?;
@@ -223,7 +225,12 @@ impl Batcher {
                 permit
             }
             Some(mut permit) => {
-                permit.merge(self.take_room(cost - permit.num_permits())?);
+                // It was let in, and has been tokenized: a refusal would come late and throw work away. What the estimate
+                // fell short of is taken as far as it is there.
+                let short = (cost - permit.num_permits()).min(self.shared.room.available_permits());
+                if let Ok(more) = self.take_room(short) {
+                    permit.merge(more);
+                }
                 permit
             }
             None => Arc::clone(&self.shared.room)
@@ -281,11 +288,19 @@ impl Batcher {
     }
 }
 
-/// About what the encoder will read: a token is 4 to 6 bytes in most languages, and each target reads the text again.
-fn estimated_tokens(article: &Article) -> usize {
+/// About what the encoder will read, rather more than less: a token is 4 to 6 bytes in most languages. What is too much is
+/// given back once it is tokenized.
+fn estimated_tokens(pipeline: &Pipeline, article: &Article) -> usize {
     let bytes = article.title.as_deref().map_or(0, str::len) + article.text.len();
-    let passes = article.targets.len() + usize::from(article.targets.is_empty() || article.asks_topics());
-    (bytes / 5 * passes).max(1)
+    let manifest = pipeline.manifest();
+    let targets = article.targets.len();
+    // How often the text is read.
+    let passes = match manifest.input.template {
+        Template::Shared => 1,
+        _ if manifest.nli.is_some() => targets + article.labels.as_ref().map_or(0, Vec::len),
+        _ => targets + usize::from(targets == 0 || article.asks_topics()),
+    };
+    (bytes / 4 * passes).max(1)
 }
 
 /// An article's place in the queue, which is free again when its caller leaves.
@@ -359,13 +374,14 @@ impl Shared {
     }
 }
 
-/// Tokens a second of all threads together, as a moving average.
+/// Seconds a token takes all threads together, as a moving average. Times are averaged and not rates, whose mean lies above
+/// what comes out in the end.
 #[derive(Debug, Default)]
 struct Speed(AtomicU64);
 
 impl Speed {
     /// Before anything was measured.
-    const GUESS: f64 = 1_000.0;
+    const GUESS: f64 = 1e-3;
 
     fn get(&self) -> f64 {
         match self.0.load(Ordering::Relaxed) {
@@ -375,14 +391,14 @@ impl Speed {
     }
 
     fn record(&self, tokens: usize, time: Duration) {
-        let now = tokens as f64 / time.as_secs_f64().max(1e-6);
+        let now = time.as_secs_f64().max(1e-9) / tokens.max(1) as f64;
         // The last ten batches or so; two threads that write at once lose one of their readings, which is all right.
         let average = self.get() * 0.9 + now * 0.1;
         self.0.store(average.to_bits(), Ordering::Relaxed);
     }
 
     fn time_for(&self, tokens: usize) -> Duration {
-        Duration::from_secs_f64(tokens as f64 / self.get())
+        Duration::from_secs_f64(tokens as f64 * self.get())
     }
 }
 

@@ -8,6 +8,7 @@ mod compat;
 mod connections;
 mod contract;
 mod encoder;
+mod foreign;
 mod gguf;
 mod http;
 mod hub;
