@@ -52,7 +52,9 @@ impl Classifier {
     fn read(&self, inputs: &Inputs) -> candle_core::Result<Logits> {
         let tensor = |rows: &[Vec<u32>]| Tensor::new(rows.to_vec(), &Device::Cpu);
         let ids = tensor(&inputs.ids)?;
-        let states = self.trunk.forward(&ids, &ids.zeros_like()?, Some(&tensor(&inputs.mask)?))?;
+        let states = self
+            .trunk
+            .forward(&ids, &ids.zeros_like()?, Some(&tensor(&inputs.mask)?))?;
         let mean = |weights: &[Vec<f32>]| {
             let weights = Tensor::new(weights.to_vec(), &Device::Cpu)?.unsqueeze(1)?;
             weights.matmul(&states)?.squeeze(1)

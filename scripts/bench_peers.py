@@ -141,7 +141,7 @@ class Service:
         assert self.process.stderr
         for line in self.process.stderr:
             said += line
-            if found := re.search(r"http://([0-9.]+:\d+)", line):
+            if found := re.search(r"ready: POST http://([0-9.]+:\d+)", line):
                 self.address = found[1]
                 break
         else:

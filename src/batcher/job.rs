@@ -48,6 +48,8 @@ impl Open {
 pub(super) struct Unit {
     pub(super) job: Arc<Job>,
     pub(super) index: usize,
+    /// Whether it is the first that had to be queued.
+    pub(super) first: bool,
 }
 
 impl Unit {
@@ -61,8 +63,14 @@ impl Unit {
 }
 
 impl Job {
-    pub(super) fn new(pipeline: Arc<Pipeline>, prepared: Prepared, reply: Reply, room: OwnedSemaphorePermit) -> Self {
-        let readings = vec![None; prepared.sequences.len()];
+    /// `readings` has those that are known already.
+    pub(super) fn new(
+        pipeline: Arc<Pipeline>,
+        prepared: Prepared,
+        readings: Vec<Option<Reading>>,
+        reply: Reply,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             pipeline,
             queued: Instant::now(),
@@ -74,12 +82,19 @@ impl Job {
         }
     }
 
-    /// The work that it consists of, in order.
-    pub(super) fn units(self: &Arc<Self>) -> impl Iterator<Item = Unit> {
-        (0..self.prepared.sequences.len()).map(|index| Unit {
-            job: Arc::clone(self),
-            index,
-        })
+    /// The sequences that have no reading yet, in order.
+    pub(super) fn units(self: &Arc<Self>) -> Vec<Unit> {
+        let progress = lock(&self.progress);
+        let readings = progress.readings.iter().enumerate();
+        let unknown = readings.filter(|(_, reading)| reading.is_none());
+        unknown
+            .enumerate()
+            .map(|(place, (index, _))| Unit {
+                job: Arc::clone(self),
+                index,
+                first: place == 0,
+            })
+            .collect()
     }
 
     /// Whether nobody waits for the answer any more: the client left, or the article failed already.
