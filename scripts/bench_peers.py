@@ -120,8 +120,8 @@ class Peer:
         return list(self.ask(what="alone", texts=[text.text for text in texts])["seconds"])
 
     def close(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
+        # Nothing is left to be done there, and the engines take their time to unload.
+        self.process.kill()
         self.process.wait()
 
 
@@ -342,7 +342,8 @@ def main() -> None:
     title = (
         f"{today}, {args.threads} threads of {model} ({instructions}); model {manifest.name} {manifest.version}, "
         f"template `{template}`; {len(texts)} articles, {round(positions):,} tokens; medians of {args.rounds} rounds. "
-        "In parentheses: how many times as fast tasnif is. Δ score: of topics to PyTorch f32, mean."
+        "In parentheses: how many times as fast tasnif is. Δ score: of topics, to PyTorch f32, mean; tasnif's includes "
+        "that it cuts windows between sentences, the others evenly."
     )
     for name, reason in skipped.items():
         title += f" Left out: {NAMES[name]} ({reason})."
@@ -364,7 +365,7 @@ def main() -> None:
             "joined": sum(text.joined for text in texts),
             "tokens": round(positions),
             "peers_overlap": overlap,
-            "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+            "packages": {d.name: d.version for d in importlib.metadata.distributions() if d.name in PACKAGES},
             "skipped": skipped,
             "engines": {
                 name: {"settings": engines[name].settings, **vars(own), "medians": own.medians()}

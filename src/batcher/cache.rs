@@ -5,71 +5,97 @@
 //! placed in the request's own text. A key is the SHA-256 of all that a reading depends on, and the load of the model:
 //! no two texts can be made to share one, and a model that takes another's place finds nothing of it.
 
+use std::sync::{Mutex, MutexGuard};
+
+use lru::LruCache;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as Entries;
 
+use super::lock;
 use crate::pipeline::{Pipeline, Reading, Sequence};
 
 /// The SHA-256 of a sequence and its model.
 type Key = [u8; 32];
 
-/// Readings within a bound of memory; those asked for again stay the longest.
+/// Readings within a bound of memory; those that were asked for last stay.
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// None if nothing is to be kept.
-    entries: Option<Entries<Key, Reading, Bytes>>,
+    most_bytes: usize,
+    state: Mutex<State>,
     hits: Counter,
     misses: Counter,
 }
 
+#[derive(Debug)]
+struct State {
+    readings: LruCache<Key, Reading>,
+    bytes: usize,
+}
+
 impl Cache {
     /// For so many bytes of readings; 0 keeps nothing.
-    pub(super) fn new(bytes: usize) -> Self {
-        // Readings of 24 topics and a target take about 400 bytes; the number only sizes the first tables.
-        let entries = (bytes > 0).then(|| Entries::with_weighter(bytes / 400, bytes as u64, Bytes));
+    pub(super) fn new(most_bytes: usize) -> Self {
+        let state = State {
+            readings: LruCache::unbounded(),
+            bytes: 0,
+        };
         Self {
-            entries,
+            most_bytes,
+            state: Mutex::new(state),
             hits: Counter::default(),
             misses: Counter::default(),
         }
     }
 
+    // Held for as long as a copy of some hundred bytes takes, where encoding a window takes tens of milliseconds.
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
     /// The readings that are known of these sequences.
     pub(super) fn get(&self, pipeline: &Pipeline, sequences: &[Sequence]) -> Vec<Option<Reading>> {
-        let Some(entries) = &self.entries else {
+        if self.most_bytes == 0 {
             return vec![None; sequences.len()];
-        };
-        sequences
-            .iter()
-            .map(|sequence| {
-                let found = entries.get(&pipeline.key(sequence));
-                let counter = if found.is_some() { &self.hits } else { &self.misses };
-                counter.inc();
-                found
-            })
-            .collect()
+        }
+        let found = sequences.iter().map(|sequence| {
+            let key = pipeline.key(sequence);
+            let found = self.state().readings.get(&key).cloned();
+            let counter = if found.is_some() { &self.hits } else { &self.misses };
+            counter.inc();
+            found
+        });
+        found.collect()
     }
 
     /// Keeps what was read.
     pub(super) fn insert(&self, pipeline: &Pipeline, sequence: &Sequence, reading: &Reading) {
-        if let Some(entries) = &self.entries {
-            entries.insert(pipeline.key(sequence), reading.clone());
+        if self.most_bytes == 0 {
+            return;
+        }
+        let key = pipeline.key(sequence);
+        let mut state = self.state();
+        state.bytes += bytes(reading);
+        if let Some(before) = state.readings.put(key, reading.clone()) {
+            state.bytes -= bytes(&before);
+        }
+        while state.bytes > self.most_bytes {
+            let Some((_, oldest)) = state.readings.pop_lru() else {
+                break;
+            };
+            state.bytes -= bytes(&oldest);
         }
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        if let Some(entries) = &self.entries {
-            entries.clear();
-        }
+        let mut state = self.state();
+        state.readings.clear();
+        state.bytes = 0;
     }
 
     /// What its readings take.
     pub(super) fn bytes(&self) -> usize {
-        let bytes = self.entries.as_ref().map_or(0, Entries::weight);
-        usize::try_from(bytes).unwrap_or(usize::MAX)
+        self.state().bytes
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -78,18 +104,17 @@ impl Cache {
             "Sequences whose reading was known from an earlier article",
             self.hits.clone(),
         );
-        registry.register("cache_misses", "Sequences that had to be encoded", self.misses.clone());
+        registry.register(
+            "cache_misses",
+            "Sequences that were looked up in vain, and encoded",
+            self.misses.clone(),
+        );
     }
 }
 
-/// Weighs a reading with its key and its place in the tables.
-#[derive(Debug, Clone)]
-struct Bytes;
-
-impl Weighter<Key, Reading> for Bytes {
-    fn weight(&self, key: &Key, reading: &Reading) -> u64 {
-        // A slot of the table and of its queues: 24 and 8 bytes, at a load of a half or more.
-        const PLACE: usize = 64;
-        (size_of_val(key) + reading.bytes() + PLACE) as u64
-    }
+/// Of a reading with its key and its place: the list's node (two pointers, the key), and the table's slot (two pointers and a
+/// byte, of which up to a half are free).
+fn bytes(reading: &Reading) -> usize {
+    const PLACE: usize = size_of::<Key>() + 2 * size_of::<usize>() + 2 * (2 * size_of::<usize>() + 1);
+    reading.bytes() + PLACE
 }
