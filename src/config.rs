@@ -189,6 +189,7 @@ impl EngineArgs {
             threads: self.threads.map_or(processors, NonZeroUsize::get),
             batch_tokens: self.batch_tokens,
             queue_tokens: self.queue_tokens,
+            cache_bytes: 0,
         }
     }
 }
@@ -253,6 +254,9 @@ pub struct ServeArgs {
     pub tls_key: Option<PathBuf>,
 
     #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
     pub address: AddressArgs,
 
     /// The largest request body; of a stream, the longest line.
@@ -313,6 +317,22 @@ impl ServeArgs {
     #[must_use]
     pub fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)
+    }
+}
+
+/// What is remembered of articles that were read before.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// Memory for answers to texts that come again, word for word, as wire copy does; 0 reads every one anew.
+    // A window's logits take about 400 bytes: the default has room for 80,000.
+    #[arg(long, env = "TASNIF_CACHE_MB", value_name = "MB", default_value_t = 32)]
+    cache_mb: usize,
+}
+
+impl CacheArgs {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.cache_mb.saturating_mul(1_000_000)
     }
 }
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasnif_train.sequence import Layout, assemble, windows
+from tasnif_train.sequence import Layout, assemble, even_windows, windows
 
 LAYOUT = Layout(tokens=32, target_tokens=4, prefix=(7, 8), overlap=4)
 
@@ -47,3 +47,12 @@ def test_windows_cover_every_token_and_fit(length: int) -> None:
     assert {t for w in cut for t in w} == set(tokens)
     for before, after in itertools.pairwise(cut):
         assert after[0] <= before[-1] - 3
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 21, 40, 41, 100, 333])
+def test_even_windows_read_nothing_more_often_than_the_overlap_says(length: int) -> None:
+    cut = even_windows(list(range(length)), room=20, overlap=4)
+    assert all(len(w) <= 20 for w in cut)
+    assert sum(map(len, cut)) == length + 4 * (len(cut) - 1)
+    assert {t for w in cut for t in w} == set(range(length))
+    assert max(map(len, cut)) - min(map(len, cut)) <= 1

@@ -64,13 +64,14 @@ impl Unit {
 }
 
 impl Job {
+    /// `readings` has those that are known already.
     pub(super) fn new(
         pipeline: Arc<Pipeline>,
         (prepared, tokenization): (Prepared, Duration),
+        readings: Vec<Option<Reading>>,
         reply: Reply,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        let readings = vec![None; prepared.sequences.len()];
         Self {
             pipeline,
             queued: Instant::now(),
@@ -84,12 +85,17 @@ impl Job {
         }
     }
 
-    /// The work that it consists of, in order.
-    pub(super) fn units(self: &Arc<Self>) -> impl Iterator<Item = Unit> {
-        (0..self.prepared.sequences.len()).map(|index| Unit {
-            job: Arc::clone(self),
-            index,
-        })
+    /// The sequences that have no reading yet, in order.
+    pub(super) fn units(self: &Arc<Self>) -> Vec<Unit> {
+        let progress = lock(&self.progress);
+        let readings = progress.readings.iter().enumerate();
+        let unknown = readings.filter(|(_, reading)| reading.is_none());
+        unknown
+            .map(|(index, _)| Unit {
+                job: Arc::clone(self),
+                index,
+            })
+            .collect()
     }
 
     /// Whether nobody waits for the answer any more: the client left, or the article failed already.

@@ -7,6 +7,7 @@
 //! The queue is bounded in tokens, which is what encoding costs. Admission is decided before an article is queued: a
 //! caller is refused at once, or waits for room if it has other work in the queue already.
 
+mod cache;
 mod job;
 mod metrics;
 mod queue;
@@ -16,16 +17,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::article::{Article, InputError, Verdict};
 use crate::model::Template;
 use crate::pipeline::{Pipeline, PipelineError, PrepareError, Prepared, Sequence};
 
+use cache::Cache;
 use job::{Job, Unit};
+use metrics::Metrics;
 use queue::Queue;
-
-pub use metrics::Metrics;
 
 /// How much is done at once.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub batch_tokens: usize,
     /// The most tokens admitted and not yet answered.
     pub queue_tokens: usize,
+    /// What readings of earlier sequences may take; 0 keeps none.
+    pub cache_bytes: usize,
 }
 
 /// What happens to an article that finds the queue full.
@@ -100,6 +104,7 @@ pub struct Batcher {
 struct Shared {
     queue: Queue,
     room: Arc<Semaphore>,
+    cache: Cache,
     settings: Settings,
     speed: Speed,
     metrics: Metrics,
@@ -113,10 +118,12 @@ impl Batcher {
             batch_tokens: settings.batch_tokens.max(1),
             // A semaphore of tokio's counts to usize::MAX >> 3, and takes u32 at a time.
             queue_tokens: settings.queue_tokens.clamp(1, 1 << 30),
+            ..settings
         };
         let shared = Arc::new(Shared {
             queue: Queue::default(),
             room: Arc::new(Semaphore::new(settings.queue_tokens)),
+            cache: Cache::new(settings.cache_bytes),
             settings,
             speed: Speed::default(),
             metrics: Metrics::default(),
@@ -141,9 +148,21 @@ impl Batcher {
         self.shared.settings
     }
 
+    /// Shows counters and histograms of what was done under `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
+        self.shared.cache.register(registry);
+    }
+
+    /// What the readings that are kept take.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
+    pub fn cache_bytes(&self) -> usize {
+        self.shared.cache.bytes()
+    }
+
+    /// Forgets the readings that are kept: those of a model that is served no longer are of no use.
+    pub fn clear_cache(&self) {
+        self.shared.cache.clear();
     }
 
     /// Sequences that wait for a batch.
@@ -216,9 +235,26 @@ impl Batcher {
             Admission::Wait => None,
         };
         let (prepared, tokenization) = self.prepare(Arc::clone(&pipeline), article).await?;
+        let known = self.shared.cache.get(&pipeline, &prepared.sequences);
+        if let Some(readings) = known.iter().cloned().collect::<Option<Vec<_>>>() {
+            let verdict = pipeline.conclude(&prepared, &readings);
+            let times = Times {
+                tokenization,
+                ..Times::default()
+            };
+            return Ok(Answered { verdict, times });
+        }
 
         // An article larger than the whole queue takes all of it, alone.
-        let cost = prepared.encoder_tokens().min(capacity);
+        let unknown = prepared
+            .sequences
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none());
+        let cost = unknown
+            .map(|(sequence, _)| sequence.rows())
+            .sum::<usize>()
+            .min(capacity);
         let permit = match estimate {
             Some(mut permit) if permit.num_permits() >= cost => {
                 drop(permit.split(permit.num_permits() - cost));
@@ -241,7 +277,7 @@ impl Batcher {
         let (reply, answer) = oneshot::channel();
         let place = Place {
             queue: &self.shared.queue,
-            job: Arc::new(Job::new(pipeline, (prepared, tokenization), reply, permit)),
+            job: Arc::new(Job::new(pipeline, (prepared, tokenization), known, reply, permit)),
         };
         if !self.shared.queue.push(&place.job) {
             return Err(ClassifyError::Closed);
@@ -362,6 +398,7 @@ impl Shared {
                 self.speed
                     .record(tokens, time / u32::try_from(self.settings.threads).unwrap_or(1));
                 for (unit, reading) in batch.iter().zip(readings) {
+                    self.cache.insert(pipeline, unit.sequence(), &reading);
                     unit.job.finish(unit.index, reading);
                 }
             }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Settings};
 use crate::config::ServeArgs;
 use crate::http::{self, Access, Service, Tls};
 use crate::registry::{self, Registry, RegistryError};
@@ -63,7 +63,10 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let registry = Arc::new(Registry::new(
         args.engine.models(),
         args.engine.precision(),
-        Batcher::start(args.engine.settings())?,
+        Batcher::start(Settings {
+            cache_bytes: args.cache.bytes(),
+            ..args.engine.settings()
+        })?,
     ));
     let loaded = tokio::select! {
         // The server ends first only by a signal while the models were loading.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EngineArgs, TaskArg};
+use super::{CacheArgs, EngineArgs, TaskArg};
 use crate::article::Article;
 use crate::score::{Fields, Format, Leftovers, Settings};
 
@@ -31,6 +31,9 @@ Exit status: 0 all good, 3 finished with bad rows, 2 refused before anything was
 pub struct ScoreArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub cache: CacheArgs,
 
     /// A model of the models folder, or a path to one.
     #[arg(long, env = "TASNIF_MODEL", value_name = "NAME", default_value = "default")]

@@ -82,7 +82,13 @@ fn collect(service: &Service, own: &mut Registry) {
     own.register("build", "The program", version);
     let Ok(models) = service.registry() else { return };
     let batcher = models.batcher();
-    batcher.metrics().register(own);
+    batcher.register_metrics(own);
+    gauge(
+        own,
+        "cache_bytes",
+        "What the readings of earlier sequences take",
+        batcher.cache_bytes(),
+    );
     gauge(
         own,
         "queue_tokens",

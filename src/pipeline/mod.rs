@@ -19,6 +19,7 @@ mod tokenize;
 mod window;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
@@ -48,6 +49,8 @@ pub enum PipelineError {
 /// A model, ready to read articles.
 #[derive(Debug)]
 pub struct Pipeline {
+    /// Of this load: a process gives no other the same.
+    id: u64,
     model: Model,
     tokenizer: TextTokenizer,
     template: SequenceTemplate,
@@ -69,6 +72,20 @@ pub struct Reading {
     pub inference: Option<Inference>,
 }
 
+impl Reading {
+    /// What it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let floats = |values: &Vec<f32>| size_of_val(values.as_slice());
+        let topics = self.topics.as_ref().map_or(0, |topics| {
+            let shares = topics.shares.iter().flatten();
+            floats(&topics.logits) + shares.map(|share| floats(share) + size_of_val(share)).sum::<usize>()
+        });
+        let state = self.state.as_ref().map_or(0, floats);
+        size_of_val(self) + topics + size_of_val(self.stance.as_slice()) + state
+    }
+}
+
 impl Pipeline {
     /// Loads the bundle in `dir` and runs its self-test.
     pub fn load(dir: &Path, precision: Precision) -> Result<Self, ModelError> {
@@ -88,7 +105,9 @@ impl Pipeline {
         let tokenizer = TextTokenizer::new(tokenizer).map_err(broken)?;
         let template = tokenizer.template(model.manifest.input.template).map_err(broken)?;
         let prefix = tokenizer.tokens(&model.manifest.input.prefix).map_err(broken)?.ids;
+        static LOADS: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
+            id: LOADS.fetch_add(1, Ordering::Relaxed),
             model,
             tokenizer,
             template,

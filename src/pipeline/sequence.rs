@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use sha2::{Digest, Sha256};
+
 use super::Pipeline;
 use super::document::Document;
 use super::window::windows;
@@ -83,6 +85,41 @@ pub(super) struct Questions<'a> {
 }
 
 impl Pipeline {
+    /// What a sequence's reading is known by: the SHA-256 of this load of the model and of all that the reading depends on.
+    #[must_use]
+    pub fn key(&self, sequence: &Sequence) -> [u8; 32] {
+        // Named one by one, so that a new field must be thought of here.
+        let Sequence {
+            ids,
+            second,
+            branches,
+            text,
+            targets,
+            topics,
+            evidence,
+            state,
+            tokens: _,
+            label: _,
+            hypothesis: _,
+        } = sequence;
+        let mut hash = Sha256::new();
+        hash.update(self.id.to_le_bytes());
+        let flags = [*topics, *evidence, *state].map(usize::from);
+        let rows = targets.iter().flat_map(|target| [target.rows.start, target.rows.end]);
+        let counts = [*second, text.start, text.end, targets.len(), branches.len()];
+        for number in counts.into_iter().chain(flags).chain(rows) {
+            hash.update((number as u64).to_le_bytes());
+        }
+        // Each behind its length: two lists can't pass for others that are cut elsewhere.
+        for part in std::iter::once(ids).chain(branches) {
+            hash.update((part.len() as u64).to_le_bytes());
+            for id in part {
+                hash.update(id.to_le_bytes());
+            }
+        }
+        hash.finalize().into()
+    }
+
     pub(super) fn sequences(&self, document: &Document, questions: Questions<'_>) -> Vec<Sequence> {
         match self.manifest().input.template {
             Template::Shared => self.shared(document, questions),

@@ -161,6 +161,7 @@ impl Registry {
     pub fn serve(&self, served: Arc<Served>, keep: bool) {
         let ModelRef { name, version } = served.pipeline.model_ref();
         write(&self.state).insert(served, keep);
+        self.batcher.clear_cache();
         tracing::info!(name, version, "a model is served");
     }
 

@@ -34,6 +34,7 @@ pub const SETTINGS: Settings = Settings {
     threads: 2,
     batch_tokens: 512,
     queue_tokens: 65_536,
+    cache_bytes: 0,
 };
 
 /// A registry that serves models/tiny.

@@ -396,6 +396,7 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
         threads: 1,
         batch_tokens: 64,
         queue_tokens: 1,
+        cache_bytes: 0,
     });
     let service = Arc::new(Service::new(LIMITS, access()));
     service.ready(Arc::clone(&registry));

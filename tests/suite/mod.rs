@@ -1,6 +1,7 @@
 mod access;
 mod archive;
 mod bundles;
+mod cache;
 mod classifiers;
 mod cli;
 mod common;
