@@ -146,11 +146,12 @@ def best_threshold(scores: F64, truth: Bool) -> float:
 
 
 def fit_thresholds(
-    scores: F64, truth: Bool, prior_positives: float = 25.0, bounds: tuple[float, float] = (0.15, 0.7)
+    scores: F64, truth: Bool, prior_positives: float = 100.0, bounds: tuple[float, float] = (0.15, 0.7)
 ) -> F64:
     """Per label the threshold of best F1, drawn towards the common one as if that had `prior_positives` positives.
 
-    The average is taken on logits. Bounds keep a label with few positives from being given away for nothing or
+    A hundred, since few labels have as many in a tuning split of 400 articles: of 1.1.0, micro-F1 in ten folds is .812
+    with it, .809 with 25 and .811 with the common one alone. The average is taken on logits. Bounds keep a label with few positives from being given away for nothing or
     hidden for ever.
     """
 
