@@ -71,14 +71,17 @@ async fn an_article_that_comes_again_is_not_encoded_again() {
 
     // A second target is read beside what is known; another text is not.
     let targets = vec!["oil".to_owned(), "the talks".to_owned()];
-    let (_, [hits, missed, _]) = classify(&Article {
+    let another = Article {
         targets,
         ..article.clone()
-    })
-    .await;
+    };
+    let (_, [hits, missed, _]) = classify(&another).await;
     assert!(hits == 4 * misses && missed > 2 * misses);
-    let title = Some("Talks".to_owned());
-    assert_eq!(classify(&Article { title, ..article }).await.1[0], hits);
+    let titled = Article {
+        title: Some("Talks".to_owned()),
+        ..article
+    };
+    assert!(classify(&titled).await.1[1] > missed);
 }
 
 #[tokio::test]
@@ -111,8 +114,8 @@ async fn the_cache_stays_within_its_bound() {
         ..SETTINGS
     })
     .expect("threads start");
-    for number in 0..200 {
-        let article = text(&format!("{number} {}", texts()[0]));
+    for start in 0..200 {
+        let article = text(&texts()[4].chars().skip(start).take(60).collect::<String>());
         let verdict = batcher.classify(tiny(), article, Admission::Wait).await;
         verdict.expect("a verdict");
         assert!(batcher.cache_bytes() <= BYTES);
