@@ -99,7 +99,8 @@ def export(folder: Path, out: Path) -> None:
     openvino.save_model(weights, out / OPENVINO_INT8, compress_to_fp16=False)
     (out / STOCK).mkdir(exist_ok=True)
     save_file(bundle.read_tensors(folder), out / STOCK / "model.safetensors")
-    (out / STOCK / "config.json").write_bytes((folder / "config.json").read_bytes())
+    # With the defaults, which candle wants to be told.
+    (out / STOCK / "config.json").write_text(config.to_json_string(use_diff=False), encoding="utf-8")
 
 
 def torch_runs(folder: Path, dtype: torch.dtype) -> Callable[[int, int], list[Run]]:
