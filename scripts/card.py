@@ -35,10 +35,11 @@ HOW = """\
 The trunk is {base}, a multilingual encoder of 12 layers; its word embeddings stay as they came (4-bit blocks), its
 layers were fine-tuned with two linear heads, on mean-pooled states, for both tasks at once (`scripts/train.py`), in
 two stages: on the annotated articles with one target a pass (`scripts/configs/{name}-stage1.toml`), then on more data
-with all targets of an article in one pass (`scripts/configs/{name}.toml`): texts of the public sets with labels of
-our own (`scripts/data/labelled.jsonl`: ids and labels), claims and posts of public stance sets, sentences of SIB-200,
-and 25 texts written for a thin place of the data, cybersecurity outside English (`scripts/data/written.jsonl`). The
-weights ship as int8 with a scale per output channel.{progress} Texts are the title and beginning of an article, up to
+with all targets of an article in one pass (`scripts/configs/{name}.toml` tells how much of a set an epoch takes):
+texts of the public sets with labels of our own (`scripts/data/labelled.jsonl`: ids and labels), claims and posts of
+public stance sets, sentences of SIB-200, and 25 texts written for a thin place of the data, cybersecurity outside
+English (`scripts/data/written.jsonl`). The weights ship
+as int8 with a scale per output channel.{progress} Texts are the title and beginning of an article, up to
 1,100 characters; the longer ones of service are read in windows.
 
 The labels, topics and stances alike, were **annotated by a large language model** that read each text under written

@@ -74,8 +74,31 @@ def sources(articles: Sequence[data.Article]) -> tuple[bundle.Source, ...]:
     return tuple(bundle.Source(source, license_id, n) for (source, license_id), n in counted.most_common())
 
 
+SHORTER = {
+    "arb": "ar",
+    "deu": "de",
+    "eng": "en",
+    "fra": "fr",
+    "heb": "he",
+    "hin": "hi",
+    "ind": "id",
+    "pes": "fa",
+    "por": "pt",
+    "rus": "ru",
+    "spa": "es",
+    "swh": "sw",
+    "tur": "tr",
+    "ukr": "uk",
+    "urd": "ur",
+    "zho": "zh",
+}
+"""ISO 639-1 for the codes of SIB-200, which are ISO 639-3 with a script."""
+
+
 def languages(articles: Sequence[data.Article]) -> tuple[str, ...]:
-    return tuple(lang for lang, _ in Counter(a.lang for a in articles).most_common())
+    """Those of the articles, the commonest first."""
+    codes = (a.lang.split("_")[0] for a in articles)
+    return tuple(lang for lang, _ in Counter(SHORTER.get(code, code) for code in codes).most_common())
 
 
 def check_sizes(folder: Path) -> int:

@@ -151,8 +151,8 @@ def fit_thresholds(
     """Per label the threshold of best F1, drawn towards the common one as if that had `prior_positives` positives.
 
     A hundred, since few labels have as many in a tuning split of 400 articles: of 1.1.0, micro-F1 in ten folds is .812
-    with it, .809 with 25 and .811 with the common one alone. The average is taken on logits. Bounds keep a label with few positives from being given away for nothing or
-    hidden for ever.
+    with it, .809 with 25 and .811 with the common one alone. The average is taken on logits. Bounds keep a label with
+    few positives from being given away for nothing or hidden for ever.
     """
 
     def logit(p: F64 | float) -> Any:
