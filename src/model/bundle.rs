@@ -216,7 +216,8 @@ fn check_hashes(dir: &Path, hashes: &BTreeMap<String, String>) -> Result<(), Mod
 /// vocabulary of 250,000 it is 11 MB.
 static TOKENIZERS: Shared<[u8; 32], Tokenizer> = Shared::new();
 
-fn load_tokenizer(dir: &Path) -> Result<Arc<Tokenizer>, ModelError> {
+/// The tokenizer of the bundle in `dir`, or the same one where another bundle has it loaded.
+pub fn load_tokenizer(dir: &Path) -> Result<Arc<Tokenizer>, ModelError> {
     let path = dir.join(TOKENIZER);
     let json = read(&path, "every bundle has one, as Hugging Face's tokenizers write it")?;
     let hash = Sha256::digest(&json).into();

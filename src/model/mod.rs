@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::encoder::{Encoder, EncoderError, Precision};
 use crate::weights::WeightsError;
 
-pub use bundle::{bundles, describe, is_bundle, resolve, sha256};
+pub use bundle::{bundles, describe, is_bundle, load_tokenizer, resolve, sha256};
 pub use head::{Head, Logits, PairHead};
 pub use hypotheses::{Question, fill};
 pub use manifest::{

@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use serde_json::Value as Json;
@@ -53,7 +55,7 @@ struct Column {
 
 impl ParquetRows {
     pub(super) fn open(file: File, mut fields: Fields, named: &[String], max: usize) -> Result<Opened, ReadError> {
-        let file = SerializedFileReader::new(file).map_err(|error| {
+        let file = guarded(|| Ok(SerializedFileReader::new(file)?)).map_err(|error| {
             ReadError::Refused(format!(
                 "it is no Parquet file that can be read ({error}); its end is where its table of contents stands, so a \
                  cut file is unreadable as a whole"
@@ -136,6 +138,34 @@ impl ParquetRows {
         Ok(true)
     }
 
+    /// Decodes the next rows; `false` at the end.
+    fn fill(&mut self) -> Result<bool, ReadError> {
+        if !self.next_group()? {
+            return Ok(false);
+        }
+        let rows = self.left.min(BATCH);
+        for column in &mut self.columns {
+            column.decode(rows)?;
+        }
+        self.left -= rows;
+        Ok(true)
+    }
+
+    fn pass(&mut self, rows: u64) -> Result<(), ReadError> {
+        while self.row < rows && self.next_group()? {
+            let skipped = usize::try_from(rows - self.row).unwrap_or(usize::MAX).min(self.left);
+            // A whole group is passed over unread.
+            if skipped < self.left {
+                for column in &mut self.columns {
+                    column.skip(skipped)?;
+                }
+            }
+            self.left -= skipped;
+            self.row += skipped as u64;
+        }
+        Ok(())
+    }
+
     fn parse(&mut self) -> Parsed {
         let values: Vec<Value> = self
             .columns
@@ -171,6 +201,14 @@ impl ParquetRows {
     }
 }
 
+/// The parquet crate panics on some damaged files, where offsets lead out of a page. Nothing is read from it afterwards.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "the file is damaged: a column contradicts itself";
+        Err(ParquetError::General(message.to_owned()).into())
+    })
+}
+
 /// Strings of Parquet should be UTF-8, but nothing makes them.
 fn check(value: &Value, max: usize) -> Result<(), RowError> {
     match value {
@@ -188,15 +226,8 @@ fn check(value: &Value, max: usize) -> Result<(), RowError> {
 
 impl Reader for ParquetRows {
     fn read(&mut self) -> Result<Option<Row>, ReadError> {
-        if self.columns[self.roles.text].values.is_empty() {
-            if !self.next_group()? {
-                return Ok(None);
-            }
-            let rows = self.left.min(BATCH);
-            for column in &mut self.columns {
-                column.decode(rows)?;
-            }
-            self.left -= rows;
+        if self.columns[self.roles.text].values.is_empty() && !guarded(|| self.fill())? {
+            return Ok(None);
         }
         self.row += 1;
         self.position.advance(1);
@@ -207,17 +238,7 @@ impl Reader for ParquetRows {
     }
 
     fn skip(&mut self, rows: u64) -> Result<(), ReadError> {
-        while self.row < rows && self.next_group()? {
-            let skipped = usize::try_from(rows - self.row).unwrap_or(usize::MAX).min(self.left);
-            // A whole group is passed over unread.
-            if skipped < self.left {
-                for column in &mut self.columns {
-                    column.skip(skipped)?;
-                }
-            }
-            self.left -= skipped;
-            self.row += skipped as u64;
-        }
+        guarded(|| self.pass(rows))?;
         self.position.advance(self.row);
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -15,7 +16,7 @@ use tasnif::article::Article;
 use tasnif::batcher::{Batcher, Settings};
 use tasnif::encoder::Precision;
 use tasnif::http::{Access, Limits, Service, router};
-use tasnif::model::{Manifest, is_plain_name};
+use tasnif::model::{Manifest, is_plain_name, load_tokenizer};
 use tasnif::pipeline::Pipeline;
 use tasnif::registry::{Registry, Served};
 use tasnif::score::{Compression, Fields, Format, Input, Leftovers, Rows, ScoreError, Settings as ScoreSettings};
@@ -46,7 +47,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// Where files are written that are read from a disk.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
 
-static SERVICE: LazyLock<Arc<Service>> = LazyLock::new(|| {
+static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let limits = Limits {
         body_bytes: 64 << 10,
         articles: 8,
@@ -62,12 +63,12 @@ static SERVICE: LazyLock<Arc<Service>> = LazyLock::new(|| {
     registry.serve(Arc::new(served), false);
     let service = Arc::new(Service::new(limits, Access::default()));
     service.ready(Arc::new(registry));
-    service
+    router(service)
 });
 
 fn ask(request: Request<Body>) -> (StatusCode, Bytes) {
     RUNTIME.block_on(async {
-        let response = router(Arc::clone(&SERVICE)).oneshot(request).await.expect("an answer");
+        let response = ROUTER.clone().oneshot(request).await.expect("an answer");
         let status = response.status();
         (status, response.into_body().collect().await.expect("a body").to_bytes())
     })
@@ -160,6 +161,8 @@ pub fn tokenizer(data: &[u8]) {
         dir
     });
     fs::write(BUNDLE.join("tokenizer.json"), data).expect("written");
+    // Most inputs end here, and are spared the weights.
+    let Ok(_held) = load_tokenizer(&BUNDLE) else { return };
     let Ok(pipeline) = Pipeline::load(&BUNDLE, Precision::Int8) else {
         return;
     };
