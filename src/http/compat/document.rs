@@ -6,7 +6,7 @@ use serde_json::json;
 use utoipa::openapi::{self, Response};
 use utoipa::{OpenApi, ToSchema};
 
-use super::{Row, Scored, hugging_face, kserve, no_texts, openai, shaped, tei, too_many_texts, vllm};
+use super::{Message, Row, Scored, hugging_face, kserve, no_texts, openai, shaped, tei, too_many_texts, vllm};
 use crate::article::{InputError, Task, limits};
 use crate::batcher::Times;
 use crate::http::ApiError;
@@ -23,8 +23,7 @@ pub(super) const VOTE: &str = "The government lost the vote in parliament.";
 #[openapi(
     components(schemas(
         hugging_face::Answer,
-        hugging_face::Failure,
-        kserve::Failure,
+        Message,
         kserve::ModelReady,
         kserve::v1::Answer,
         kserve::v2::Answer,

@@ -15,29 +15,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::document::{self, OIL, VOTE};
-use super::{Function, OneOrMany, Row, Scored, article, ask, read, resolve, topics};
+use super::{Function, Message, OneOrMany, Row, Scored, article, ask, read, resolve, topics};
 use crate::article::{Article, InputError, Label, limits};
 use crate::http::call::{Call, Headers};
 use crate::http::openapi::Responses;
 use crate::http::path::Path;
-use crate::http::{ApiError, App, Service, error};
+use crate::http::{ApiError, App, Service};
 use crate::pipeline::Pipeline;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new().routes(routes!(classify))
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = hugging_face::Error)]
-pub(super) struct Failure {
-    error: String,
-}
-
-impl error::Failure for Failure {
-    fn new(error: &ApiError) -> Self {
-        let error = error.message().to_owned();
-        Self { error }
-    }
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -126,7 +113,7 @@ impl IntoResponses for Answer {
                 message: "has no head that labels of a request could be scored by",
             }),
         ];
-        document::texts::<Failure, Request>(success, "inputs", more)
+        document::texts::<Message, Request>(success, "inputs", more)
     }
 }
 

@@ -53,6 +53,20 @@ pub(super) fn health() -> OpenApiRouter<Arc<Service>> {
     kserve::health()
 }
 
+/// An error of the protocols that have a message for it and no more: Hugging Face Inference's and KServe's.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = compat::Error)]
+struct Message {
+    error: String,
+}
+
+impl Failure for Message {
+    fn new(error: &ApiError) -> Self {
+        let error = error.message().to_owned();
+        Self { error }
+    }
+}
+
 /// How the clients that call this path read an error; none where they read ours.
 fn failure(path: &str) -> Option<fn(&ApiError) -> Value> {
     fn body<F: Failure>(error: &ApiError) -> Value {
@@ -60,15 +74,13 @@ fn failure(path: &str) -> Option<fn(&ApiError) -> Value> {
     }
     let mut segments = path.split('/').skip(1);
     match (segments.next()?, segments.next()) {
-        ("models", _) => Some(body::<hugging_face::Failure>),
+        ("models", _) => Some(body::<Message>),
         ("predict" | "info", None) => Some(body::<tei::Failure>),
         ("classify", None) => Some(body::<vllm::Failure>),
         ("v1", Some("moderations")) => Some(body::<openai::Failure>),
         // GET /v1/models is ours.
-        ("v1", Some("models")) => segments
-            .next()
-            .map(|_| body::<kserve::Failure> as fn(&ApiError) -> Value),
-        ("v2", _) => Some(body::<kserve::Failure>),
+        ("v1", Some("models")) => segments.next().map(|_| body::<Message> as fn(&ApiError) -> Value),
+        ("v2", _) => Some(body::<Message>),
         _ => None,
     }
 }

@@ -11,27 +11,14 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::document;
+use super::{Message, document};
 use crate::http::openapi::Responses;
-use crate::http::{ApiError, App, Service, error, routes as native};
+use crate::http::{ApiError, App, Service, routes as native};
 
 pub(super) use v2::health;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
     v1::routes().merge(v2::routes())
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = kserve::Error)]
-pub(super) struct Failure {
-    error: String,
-}
-
-impl error::Failure for Failure {
-    fn new(error: &ApiError) -> Self {
-        let error = error.message().to_owned();
-        Self { error }
-    }
 }
 
 /// What both protocols answer to whether a model is ready.
@@ -50,7 +37,7 @@ impl IntoResponses for ModelReady {
         };
         let success = document::success("The model is served", &example);
         let more = document::name_errors().into_iter().chain([ApiError::shutting_down()]);
-        document::question::<Failure>(success, more)
+        document::question::<Message>(success, more)
     }
 }
 

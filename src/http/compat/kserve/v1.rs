@@ -12,7 +12,7 @@ use utoipa::{IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Failure, ModelReady, model_ready};
+use super::{Message, ModelReady, model_ready};
 use crate::article::Article;
 use crate::http::call::{Call, Headers};
 use crate::http::compat::document::{self, OIL, VOTE};
@@ -68,7 +68,7 @@ impl IntoResponses for Answer {
     fn responses() -> Responses {
         let predictions = vec![document::row().labels];
         let success = document::success("Labels by falling score, for each instance", &Self { predictions });
-        document::texts::<Failure, Request>(success, "instances", document::name_errors())
+        document::texts::<Message, Request>(success, "instances", document::name_errors())
     }
 }
 

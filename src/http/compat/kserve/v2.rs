@@ -20,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::tensor::{self, TensorError};
-use super::{Failure, ModelReady, native};
+use super::{Message, ModelReady, native};
 use crate::article::InputError;
 use crate::http::call::{Call, Headers};
 use crate::http::compat::document::{self, OIL, VOTE};
@@ -93,7 +93,7 @@ const SERVER: Server = Server {
 impl IntoResponses for Server {
     fn responses() -> Responses {
         let [key, scope] = key_errors(Scope::Classify);
-        responses::<Failure>(document::success("The program", &SERVER), [key, scope])
+        responses::<Message>(document::success("The program", &SERVER), [key, scope])
     }
 }
 
@@ -111,7 +111,7 @@ pub(in crate::http::compat) struct Live {
 
 impl IntoResponses for Live {
     fn responses() -> Responses {
-        responses::<Failure>(document::success("The process answers", &Self { live: true }), [])
+        responses::<Message>(document::success("The process answers", &Self { live: true }), [])
     }
 }
 
@@ -142,7 +142,7 @@ impl IntoResponses for Ready {
             ready: true,
         };
         let errors = [ApiError::not_ready(), ApiError::shutting_down()];
-        responses::<Failure>(document::success("Texts are answered", &example), errors)
+        responses::<Message>(document::success("Texts are answered", &example), errors)
     }
 }
 
@@ -235,7 +235,7 @@ impl Metadata {
 impl IntoResponses for Metadata {
     fn responses() -> Responses {
         let success = document::success("Its tensors", &Self::new("default", "1.0.0", &["text"], 24));
-        document::question::<Failure>(success, document::name_errors())
+        document::question::<Message>(success, document::name_errors())
     }
 }
 
@@ -384,7 +384,7 @@ impl IntoResponses for Answer {
             refused("inputs[0]", &TensorError::NotUtf8 { index: 0 }),
         ];
         let mut answers =
-            document::texts::<Failure, Request>(success, "text", more.into_iter().chain(document::name_errors()));
+            document::texts::<Message, Request>(success, "text", more.into_iter().chain(document::name_errors()));
         // Any type is read.
         answers.remove(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_str());
         answers
