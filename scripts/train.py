@@ -30,6 +30,7 @@ from tasnif_train import config as configuration
 from tasnif_train import data
 from tasnif_train.data import Article
 from tasnif_train.model import freeze, from_base, set_topic_prior
+from tasnif_train.shipped import load_model
 from tasnif_train.trainer import Corpus, Trainer
 
 log = logging.getLogger("train")
@@ -59,13 +60,37 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, default=Path("base"), help="what fetch_base.py wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/default"), help="checkpoints go here")
     parser.add_argument("--minutes", type=float, help="wall-clock budget instead of the configured epochs")
-    parser.add_argument("--init", type=Path, help="begin from this checkpoint's weights, with a fresh optimizer")
+    parser.add_argument(
+        "--init", type=Path, help="begin from the weights of this checkpoint or bundle, with a fresh optimizer"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's choice)")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "f32", "bf16"],
+        default="auto",
+        help="of the trunk's products; auto: bf16 where the CPU has AMX or the GPU has bf16, else f32",
+    )
     parser.add_argument("--checkpoint-seconds", type=float, default=180.0)
     parser.add_argument("--evaluations", type=int, default=5, help="evaluations over the run")
     parser.add_argument("--evaluation-articles", type=int, help="look at so many held-out articles only: faster")
     return parser.parse_args()
+
+
+def initial_weights(source: Path) -> dict[str, torch.Tensor]:
+    """Of a checkpoint, or of a bundle's folder (its int8 layers, as f32)."""
+    if source.is_dir():
+        return dict(load_model(source).state_dict())
+    weights: dict[str, torch.Tensor] = torch.load(source, map_location="cpu", weights_only=True)["model"]
+    return weights
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than f32 here: on CPUs, only the matrix units make it so."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
 
 
 def main() -> int:
@@ -93,7 +118,7 @@ def main() -> int:
     freeze(model, config.optim.frozen_layers)
     set_topic_prior(model, [sum(label in a.topics for a in training) / len(training) for label in labels])
     if args.init:
-        model.load_state_dict(torch.load(args.init, map_location="cpu", weights_only=True)["model"], strict=False)
+        model.load_state_dict(initial_weights(args.init), strict=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(
         config,
@@ -103,6 +128,7 @@ def main() -> int:
         args.out,
         device,
         args.minutes,
+        args.precision == "bf16" or (args.precision == "auto" and has_bf16(device)),
     )
     if args.resume and trainer.resume():
         log.info("going on from step %d", trainer.progress.step)

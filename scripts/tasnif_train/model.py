@@ -37,8 +37,9 @@ class Batch:
         return Batch(*(t.to(device) for t in tensors))
 
 
-def collate(sequences: Sequence[Encoded], pad: int = 1) -> Batch:
-    width = max(len(s.ids) for s in sequences)
+def collate(sequences: Sequence[Encoded], pad: int = 1, multiple: int = 1) -> Batch:
+    """The width is rounded up to a `multiple`: torch's CPU kernels are made anew for every shape they meet."""
+    width = -(-max(len(s.ids) for s in sequences) // multiple) * multiple
     shape = (len(sequences), width)
     ids = torch.full(shape, pad, dtype=torch.long)
     positions = torch.arange(width).repeat(len(sequences), 1)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,6 +92,18 @@ def windows(tokens: Sequence[int], room: int, overlap: int) -> list[list[int]]:
     count = 1 + -(-(length - room) // step)
     starts = [round(i * (length - room) / (count - 1)) for i in range(count)]
     return [list(tokens[start : start + room]) for start in starts]
+
+
+def nearest_start(tokens: Sequence[int], target: Sequence[int], room: int) -> int:
+    """Where to begin so that the window holds most of the target's tokens; the earliest of equals.
+
+    A token counts by how rare it is in the text: what stands everywhere tells no place from another.
+    """
+    last = max(0, len(tokens) - room)
+    asked = set(target)
+    counts = Counter(token for token in tokens if token in asked)
+    starts = [*range(0, last, max(1, room // 4)), last]
+    return max(starts, key=lambda at: (sum(1 / counts[t] for t in asked & set(tokens[at : at + room])), -at))
 
 
 def even_windows(tokens: Sequence[int], room: int, overlap: int) -> list[list[int]]:

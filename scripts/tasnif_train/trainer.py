@@ -16,12 +16,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from tasnif_train import calibration, data, metrics
+from tasnif_train import attention, calibration, data, metrics
 from tasnif_train.config import Config
 from tasnif_train.data import Article, Draw
 from tasnif_train.model import Classifier, collate, parameter_groups
 from tasnif_train.predict import encode, held_out_questions, layout_of, predict
-from tasnif_train.sequence import Encoded, assemble
+from tasnif_train.sequence import Encoded, assemble, nearest_start
 
 log = logging.getLogger("train")
 
@@ -70,6 +70,7 @@ class Trainer:
         out: Path,
         device: torch.device,
         minutes: float | None = None,
+        bf16: bool = False,
     ) -> None:
         self.config = config
         self.model = model.to(device)
@@ -80,6 +81,9 @@ class Trainer:
         self.out = out
         self.device = device
         self.minutes = minutes
+        self.bf16 = bf16
+        if bf16 and device.type == "cpu":
+            attention.use(model.trunk)
         self.layout = layout_of(tokenizer, config.sequence)
         self.foreign = data.Foreign(corpus.training)
         optim = config.optim
@@ -105,8 +109,11 @@ class Trainer:
         for draw, text in zip(draws, encode(self.tokenizer, texts), strict=True):
             own = [next(targets) for _ in draw.pairs]
             room = self.layout.room(own[0] if own else [])
-            start = round((draw.crop or 0.0) * max(0, len(text) - room))
             article = draw.article
+            start = round((draw.crop or 0.0) * max(0, len(text) - room))
+            if draw.crop is None and article.known is not None and own:
+                # The articles of claims are long, and what they say of the claim may stand anywhere.
+                start = nearest_start(text, own[0], room)
             examples.append(
                 Example(
                     assemble(self.layout, own, text[start : start + room]),
@@ -130,9 +137,15 @@ class Trainer:
         rng.shuffle(batches)
         return batches
 
+    def autocast(self) -> torch.autocast:
+        """The trunk's products in bf16, where the run has chosen that; weights and their sums stay f32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
     def loss(self, batch: Sequence[Example]) -> tuple[Tensor, float, float]:
         optim = self.config.optim
-        topic_logits, stance_logits = self.model(collate([e.sequence for e in batch]).to(self.device))
+        with self.autocast():
+            topic_logits, stance_logits = self.model(collate([e.sequence for e in batch], multiple=16).to(self.device))
+        topic_logits, stance_logits = topic_logits.float(), stance_logits.float()
         truth = torch.tensor([e.topics for e in batch], device=self.device)
         known = torch.tensor([e.known for e in batch], device=self.device)
         width = stance_logits.shape[1]
@@ -220,7 +233,8 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Held-out figures at threshold .5, uncalibrated."""
         held = self.held_out
-        answers = predict(self.model, self.tokenizer, self.layout, held.questions)
+        with self.autocast():
+            answers = predict(self.model, self.tokenizer, self.layout, held.questions)
         scores = calibration.sigmoid(np.array([calibration.pool_topics(a.topics) for a in answers[held.empty]]))
         truth = np.array([[label in a.topics for label in self.labels] for a in held.articles])
         topics = metrics.topic_metrics(truth, scores, scores >= 0.5, self.labels)

@@ -37,6 +37,8 @@ pub enum EncoderError {
     TooLong { length: usize, max: usize },
     #[error("token id {id} lies outside of the embedding table of {rows} rows; tokenizer.json doesn't fit the weights")]
     TokenId { id: u32, rows: usize },
+    #[error("TASNIF_ISA is {asked}, but this CPU has: {supported}")]
+    Isa { asked: String, supported: String },
     #[error("{0} takes no branches")]
     Branches(String),
     #[error(transparent)]
@@ -114,13 +116,25 @@ pub enum Precision {
     F32,
 }
 
+/// The instruction set of the int8 kernels: the fastest that this CPU has, or the one that TASNIF_ISA names, to compare them.
+fn isa() -> Result<Isa, EncoderError> {
+    let Some(asked) = std::env::var_os("TASNIF_ISA").filter(|asked| !asked.is_empty()) else {
+        return Ok(Isa::detect());
+    };
+    let named = Isa::supported().find(|isa| asked == isa.name());
+    named.ok_or_else(|| EncoderError::Isa {
+        asked: asked.to_string_lossy().into_owned(),
+        supported: Isa::supported().map(Isa::name).collect::<Vec<_>>().join(", "),
+    })
+}
+
 /// The encoder that a config.json describes.
 pub fn load(config: &[u8], weights: &Arc<Weights>, precision: Precision) -> Result<Box<dyn Encoder>, EncoderError> {
     match model_type(config)?.as_str() {
         "bert" | "roberta" | "xlm-roberta" | "camembert" | "distilbert" => {
             let config = BertConfig::parse(config)?;
             Ok(match precision {
-                Precision::Int8 => Box::new(Int8Bert::load(config, weights, Isa::detect())?),
+                Precision::Int8 => Box::new(Int8Bert::load(config, weights, isa()?)?),
                 Precision::F32 => Box::new(Bert::load(config, weights)?),
             })
         }

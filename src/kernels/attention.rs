@@ -29,7 +29,14 @@ pub struct AttentionScratch {
     keys: Vec<f32>,
     /// `[query of the block][keys rounded up to 16]`
     scores: Vec<f32>,
+    /// What a matrix unit reads and writes.
+    pub(super) tiles: Vec<Tile>,
 }
+
+/// A tile of a matrix unit: 16 lines of 64 bytes.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Tile(pub(super) [u8; 1024]);
 
 /// The attention of one head: sums of values, weighted by 2^(q k) over the sum of these. Base 2 saves three operations
 /// per score; for the usual base e, the queries are to be scaled by log2(e) / sqrt(head size).
@@ -105,7 +112,9 @@ impl Kernel for Attention<'_> {
                     out_stride: self.out_stride,
                     columns: (self.columns.start, self.columns.end),
                 };
-                part.attend(simd, own_out, self.scratch);
+                if !simd.attend(&part, own_out, self.scratch) {
+                    part.attend(simd, own_out, self.scratch);
+                }
             }
         }
     }
@@ -113,16 +122,16 @@ impl Kernel for Attention<'_> {
 
 /// The queries of a trunk or of a branch.
 #[derive(Clone, Copy)]
-struct Part<'a> {
+pub(super) struct Part<'a> {
     /// Of the whole sequence.
-    projected: &'a [f32],
-    width: usize,
+    pub(super) projected: &'a [f32],
+    pub(super) width: usize,
     /// Tokens of the trunk that it sees beside its own: none if it is the trunk.
-    trunk: usize,
-    first: usize,
-    length: usize,
-    out_stride: usize,
-    columns: (usize, usize),
+    pub(super) trunk: usize,
+    pub(super) first: usize,
+    pub(super) length: usize,
+    pub(super) out_stride: usize,
+    pub(super) columns: (usize, usize),
 }
 
 impl Part<'_> {
@@ -170,6 +179,16 @@ impl Part<'_> {
         }
     }
 
+    /// The row of a key: the trunk's come first, then the part's own.
+    #[inline(always)]
+    pub(super) fn token(&self, key: usize) -> usize {
+        if key < self.trunk {
+            key
+        } else {
+            self.first + key - self.trunk
+        }
+    }
+
     /// The panels from the one in which the trunk ends; those before are there since the trunk's own turn.
     #[inline(always)]
     fn transpose_keys<S: Simd>(&self, simd: S, keys: &mut [f32]) {
@@ -182,12 +201,7 @@ impl Part<'_> {
             for (chunk, keys) in keys.chunks_exact_mut(LANES).enumerate() {
                 let mut square = [simd.splat(0.0); LANES];
                 for (row, key) in square.iter_mut().zip(first..ends) {
-                    let token = if key < self.trunk {
-                        key
-                    } else {
-                        self.first + key - self.trunk
-                    };
-                    *row = simd.load(&rows[(token * 3 + 1) * per_part + chunk]);
+                    *row = simd.load(&rows[(self.token(key) * 3 + 1) * per_part + chunk]);
                 }
                 for (row, target) in simd.transpose(square).into_iter().zip(keys) {
                     simd.store(row, target);

@@ -1,4 +1,5 @@
-//! AVX2 with FMA: every x86-64 server CPU since Haswell (2013) and Zen 1.
+//! AVX2 with FMA: every x86-64 server CPU since Haswell (2013) and Zen 1. What multiplies the int8 tiles is a parameter:
+//! [`Pairs`], or [`Vnni`] where a CPU has VNNI in 256 bits (Intel's cores without AVX-512 since Alder Lake, 2021).
 //!
 //! # The int8 tile
 //! Without VNNI the dot product of bytes is `vpmaddubsw` (u8 x i8, pairs added in 16 bits), `vpmaddwd` by ones (pairs
@@ -16,18 +17,102 @@
 //! overflow corrected per row and reach 111.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use super::pack::Panel;
 use super::quantise::RowTile;
 use super::simd::{Kernel, LANES, PANEL, Simd};
 
-/// Proof that the CPU has AVX2 and FMA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx2(());
+/// Proof that the CPU has AVX2 and FMA, and what `M` asks for besides.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Avx2<M>(PhantomData<M>);
 
-impl Avx2 {
+impl<M> Clone for Avx2<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Avx2<M> {}
+
+impl<M> Avx2<M> {
+    /// `has` says whether the CPU has what `M` needs.
+    fn detect_with(has: impl FnOnce() -> bool) -> Option<Self> {
+        let vectors = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        (vectors && has()).then_some(Self(PhantomData))
+    }
+}
+
+/// What multiplies int8 tiles.
+pub(super) trait Multiplier {
+    /// Of [`Simd`].
+    const STEPS: i32;
+    const LANE_LIMIT: Option<i32>;
+    /// Rows of a full tile; any rest is taken row by row.
+    const ROWS: usize;
+
+    /// The rows of `out`, `ROWS` of them or one, times a panel.
+    ///
+    /// # Safety
+    /// The CPU must have AVX2, FMA and what the multiplier needs.
+    unsafe fn tile(panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]);
+}
+
+/// `vpmaddubsw`, whose pairs of products are added in 16 bits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pairs;
+
+impl Avx2<Pairs> {
     pub(super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        Self::detect_with(|| true)
+    }
+}
+
+impl Multiplier for Pairs {
+    const STEPS: i32 = 127;
+    const LANE_LIMIT: Option<i32> = Some(i16::MAX as i32 / Self::STEPS);
+    /// 3 rows x 2 registers are 6 accumulators; four vectors of weights, two of activations, the products and the ones make
+    /// 15 of 16 registers. A fourth row spills one of them in the inner loop and is no faster.
+    const ROWS: usize = 3;
+
+    #[inline(always)]
+    unsafe fn tile(panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]) {
+        // SAFETY: the caller vouches for AVX2 and FMA.
+        unsafe {
+            match out.first_chunk_mut::<3>() {
+                Some(out) => tile(panel, rows, out),
+                None => tile(panel, rows, out.first_chunk_mut::<1>().unwrap_or(&mut [[0.0; PANEL]])),
+            }
+        }
+    }
+}
+
+/// `vpdpbusd`: all 8 bits of the activations, and sums in 32 bits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Vnni;
+
+impl Avx2<Vnni> {
+    pub(super) fn detect() -> Option<Self> {
+        Self::detect_with(|| is_x86_feature_detected!("avxvnni"))
+    }
+}
+
+impl Multiplier for Vnni {
+    const STEPS: i32 = 255;
+    const LANE_LIMIT: Option<i32> = None;
+    /// 5 rows x 2 registers are 10 accumulators, which cover the latency (5 cycles, 2 a cycle); with the weights and a row's
+    /// bytes 13 of 16 registers. The totals wait in memory for a block's end.
+    const ROWS: usize = 5;
+
+    #[inline(always)]
+    unsafe fn tile(panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]) {
+        // SAFETY: the caller vouches for AVX2, FMA and VNNI.
+        unsafe {
+            match out.first_chunk_mut::<5>() {
+                Some(out) => vnni_tile(panel, rows, out),
+                None => vnni_tile(panel, rows, out.first_chunk_mut::<1>().unwrap_or(&mut [[0.0; PANEL]])),
+            }
+        }
     }
 }
 
@@ -43,16 +128,13 @@ macro_rules! halves {
     };
 }
 
-impl Simd for Avx2 {
+impl<M: Multiplier> Simd for Avx2<M> {
     type F32 = F32x16;
 
     const LOWEST: i32 = 0;
-    const STEPS: i32 = 127;
-    const LANE_LIMIT: Option<i32> = Some(i16::MAX as i32 / Self::STEPS);
-
-    /// 3 rows x 2 registers are 6 accumulators; four vectors of weights, two of activations, the products and the ones make
-    /// 15 of 16 registers. A fourth row spills one of them in the inner loop and is no faster.
-    const TILE_ROWS: usize = 3;
+    const STEPS: i32 = M::STEPS;
+    const LANE_LIMIT: Option<i32> = M::LANE_LIMIT;
+    const TILE_ROWS: usize = M::ROWS;
 
     #[inline(always)]
     fn splat(self, value: f32) -> F32x16 {
@@ -196,14 +278,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn tile(self, panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]) {
-        if let Some(out) = out.first_chunk_mut::<3>() {
-            // SAFETY: an `Avx2` exists only where AVX2 and FMA were detected.
-            unsafe { tile(panel, rows, out) }
-        } else {
-            for (row, out) in out.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-                // SAFETY: as above.
-                unsafe { tile(panel, rows.skip(row), out) }
+    fn tile(self, panels: &[Panel<'_>], rows: RowTile<'_>, count: usize, out: &mut [[f32; PANEL]]) {
+        for (panel, out) in panels.iter().zip(out.chunks_exact_mut(count)) {
+            // A whole tile at once, what is less row by row.
+            let rows_at_once = if count == M::ROWS { M::ROWS } else { 1 };
+            for (index, out) in out.chunks_exact_mut(rows_at_once).enumerate() {
+                // SAFETY: an `Avx2<M>` exists only where AVX2, FMA and what `M` needs were detected.
+                unsafe { M::tile(*panel, rows.skip(index * rows_at_once), out) }
             }
         }
     }
@@ -211,11 +292,54 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma")]
-        fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+        fn enter<K: Kernel, M: Multiplier>(simd: Avx2<M>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
         // SAFETY: an `Avx2` exists only where AVX2 and FMA were detected.
         unsafe { enter(self, kernel) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn vnni_tile<const ROWS: usize>(panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]; ROWS]) {
+    rows.check(ROWS, &panel);
+    let activations = rows.values.as_ptr();
+    *out = [[0.0; PANEL]; ROWS];
+    let mut start = 0;
+    for (block, &end) in panel.block_ends.iter().enumerate() {
+        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+        for (quad, weights) in (start..).zip(&panel.quads[start..end]) {
+            let weights = weights.halves();
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: row < ROWS and quad < panel.quads.len(): inside of `values` by `rows.check`.
+                let bytes = unsafe {
+                    let bytes = activations.add(row * rows.stride + quad * 4);
+                    bytes.cast::<i32>().read_unaligned()
+                };
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = _mm256_dpbusd_avx_epi32(*sum, _mm256_set1_epi32(bytes), weights);
+                }
+            }
+        }
+        start = end;
+        for (row, (out, sums)) in out.iter_mut().zip(sums).enumerate() {
+            let range = rows.ranges[row * rows.blocks + block];
+            let halves = out
+                .as_chunks_mut::<8>()
+                .0
+                .iter_mut()
+                .zip(panel.sums[block].as_chunks::<8>().0);
+            for ((out, weight_sums), sum) in halves.zip(sums) {
+                // SAFETY: both halves are 8 floats.
+                unsafe {
+                    let weight_sums = _mm256_loadu_ps(weight_sums.as_ptr());
+                    let total = _mm256_loadu_ps(out.as_ptr());
+                    let total = _mm256_fmadd_ps(_mm256_set1_ps(range.offset), weight_sums, total);
+                    let total = _mm256_fmadd_ps(_mm256_set1_ps(range.scale), _mm256_cvtepi32_ps(sum), total);
+                    _mm256_storeu_ps(out.as_mut_ptr(), total);
+                }
+            }
+        }
     }
 }
 

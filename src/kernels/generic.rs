@@ -117,33 +117,39 @@ impl Simd for Portable {
             .unwrap_or(f32::NAN)
     }
 
-    fn tile(self, panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]) {
-        rows.check(out.len(), &panel);
-        for (row, out) in out.iter_mut().enumerate() {
-            let (quads_of_row, _) = rows.values[row * rows.stride..].as_chunks::<4>();
-            let ranges = &rows.ranges[row * rows.blocks..];
-            *out = [0.0; PANEL];
-            let mut start = 0;
-            for (block, &end) in panel.block_ends.iter().enumerate() {
-                let quads = panel.quads[start..end].iter().zip(&quads_of_row[start..]);
-                start = end;
-                let mut sums = [0i32; PANEL];
-                for (quad, activations) in quads {
-                    for (sum, weights) in sums.iter_mut().zip(quad.0.as_chunks::<4>().0) {
-                        for (weight, activation) in weights.iter().zip(activations) {
-                            *sum += i32::from(*weight) * i32::from(*activation);
-                        }
-                    }
-                }
-                for ((out, sum), weights) in out.iter_mut().zip(sums).zip(panel.sums[block]) {
-                    *out += ranges[block].scale * sum as f32 + ranges[block].offset * weights;
-                }
-            }
+    fn tile(self, panels: &[Panel<'_>], rows: RowTile<'_>, count: usize, out: &mut [[f32; PANEL]]) {
+        for (panel, out) in panels.iter().zip(out.chunks_exact_mut(count)) {
+            tile(*panel, rows, out);
         }
     }
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
+    }
+}
+
+fn tile(panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]) {
+    rows.check(out.len(), &panel);
+    for (row, out) in out.iter_mut().enumerate() {
+        let (quads_of_row, _) = rows.values[row * rows.stride..].as_chunks::<4>();
+        let ranges = &rows.ranges[row * rows.blocks..];
+        *out = [0.0; PANEL];
+        let mut start = 0;
+        for (block, &end) in panel.block_ends.iter().enumerate() {
+            let quads = panel.quads[start..end].iter().zip(&quads_of_row[start..]);
+            start = end;
+            let mut sums = [0i32; PANEL];
+            for (quad, activations) in quads {
+                for (sum, weights) in sums.iter_mut().zip(quad.0.as_chunks::<4>().0) {
+                    for (weight, activation) in weights.iter().zip(activations) {
+                        *sum += i32::from(*weight) * i32::from(*activation);
+                    }
+                }
+            }
+            for ((out, sum), weights) in out.iter_mut().zip(sums).zip(panel.sums[block]) {
+                *out += ranges[block].scale * sum as f32 + ranges[block].offset * weights;
+            }
+        }
     }
 }

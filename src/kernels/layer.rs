@@ -9,15 +9,12 @@ use super::linear::{self, Epilogue, linear};
 use super::norm::LayerNorm;
 use super::pack::PackedLinear;
 use super::quantise::{QuantizedRows, outliers};
-use super::simd::{BLOCK, LANES, PANEL};
+use super::simd::{LANES, PANEL};
 
 /// Tokens that pass a layer together, as long as whole sequences allow. Of 256 tokens, the quantised rows and the f32 results
 /// of a head or of a block of channels (98 to 131 kB each) stay in L2 whatever the size of the batch, while each panel of
 /// weights serves many rows.
 const GROUP: usize = 256;
-
-/// Panels of the first feed-forward layer whose outputs make one block of the second one's quantised rows.
-const CHUNK: usize = BLOCK / PANEL;
 
 /// Channels of 384 with a range of their own; see [`outliers`].
 const OUTLIERS: usize = 8;
@@ -175,8 +172,9 @@ impl Int8Layer {
         let outliers = self.query_key_value.first().map_or(&[][..], PackedLinear::outliers);
         workspace.quantized.quantize(states, self.hidden, outliers);
         workspace.context.reshape(rows, self.hidden, &[]);
-        let heads_of_block = if BLOCK.is_multiple_of(dimension) {
-            BLOCK / dimension
+        let block = self.isa.cut().block;
+        let heads_of_block = if block.is_multiple_of(dimension) {
+            block / dimension
         } else {
             self.heads
         };
@@ -198,7 +196,7 @@ impl Int8Layer {
             }
             workspace
                 .context
-                .quantize_columns(context, columns, chunk * heads_of_block * dimension / BLOCK);
+                .quantize_columns(context, columns, chunk * heads_of_block * dimension / block);
         }
         linear(&self.attention_output, &workspace.context, states, Epilogue::Accumulate);
         self.attention_norm.apply(states);
@@ -212,9 +210,12 @@ impl Int8Layer {
             .quantized
             .quantize(states, self.hidden, self.intermediate.outliers());
         workspace.intermediate.reshape(rows, wide, &[]);
-        for (block, first) in (0..self.intermediate.panels()).step_by(CHUNK).enumerate() {
-            let panels = first..(first + CHUNK).min(self.intermediate.panels());
-            let columns = BLOCK.min(wide - block * BLOCK);
+        // Those whose outputs make one block of the second layer's quantised rows.
+        let block_columns = self.isa.cut().block;
+        let panels_of_block = block_columns / PANEL;
+        for (block, first) in (0..self.intermediate.panels()).step_by(panels_of_block).enumerate() {
+            let panels = first..(first + panels_of_block).min(self.intermediate.panels());
+            let columns = block_columns.min(wide - block * block_columns);
             let chunk = sized(&mut workspace.chunk, rows * columns);
             linear::panels(&self.intermediate, panels, &workspace.quantized, chunk, Epilogue::Gelu);
             workspace.intermediate.quantize_columns(chunk, columns, block);

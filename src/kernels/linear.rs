@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::activation::gelu_vector;
 use super::pack::PackedLinear;
 use super::quantise::QuantizedRows;
-use super::simd::{Kernel, PANEL, Simd, TILE_ROWS_MOST};
+use super::simd::{Kernel, PANEL, Simd, TILE_PANELS, TILE_ROWS_MOST};
 
 /// What becomes of x * weights + bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,19 +84,23 @@ impl Kernel for Linear<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let rows_of_block = ROW_BLOCK.next_multiple_of(S::TILE_ROWS);
-        let mut sums = [[0.0; PANEL]; TILE_ROWS_MOST];
+        let mut sums = [[0.0; PANEL]; TILE_ROWS_MOST * TILE_PANELS];
         for (block, out) in self.out.chunks_mut(rows_of_block * self.columns).enumerate() {
-            for panel in self.panels.clone() {
-                let column = (panel - self.panels.start) * PANEL;
-                let panel = self.weights.panel(panel);
-                let (scales, biases) = (simd.load(panel.scales), simd.load(panel.biases));
+            for first in self.panels.clone().step_by(TILE_PANELS) {
+                let both = [first, (first + 1).min(self.panels.end - 1)].map(|panel| self.weights.panel(panel));
+                let panels = &both[..TILE_PANELS.min(self.panels.end - first)];
                 for (tile, out) in out.chunks_mut(S::TILE_ROWS * self.columns).enumerate() {
                     let rows = self.rows.tile(block * rows_of_block + tile * S::TILE_ROWS);
-                    let sums = &mut sums[..out.len() / self.columns];
-                    simd.tile(panel, rows, sums);
-                    for (out, sums) in out.chunks_exact_mut(self.columns).zip(sums) {
-                        let value = simd.mul_add(simd.load(sums), scales, biases);
-                        finish(simd, value, &mut out[column..], self.epilogue);
+                    let count = out.len() / self.columns;
+                    let sums = &mut sums[..count * panels.len()];
+                    simd.tile(panels, rows, count, sums);
+                    for ((index, panel), sums) in panels.iter().enumerate().zip(sums.chunks_exact(count)) {
+                        let column = (first - self.panels.start + index) * PANEL;
+                        let (scales, biases) = (simd.load(panel.scales), simd.load(panel.biases));
+                        for (out, sums) in out.chunks_exact_mut(self.columns).zip(sums) {
+                            let value = simd.mul_add(simd.load(sums), scales, biases);
+                            finish(simd, value, &mut out[column..], self.epilogue);
+                        }
                     }
                 }
             }

@@ -12,9 +12,15 @@
 //! Every function works on one thread: the service runs one batch per thread.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_attention;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod generic;
 mod layer;
 mod lengths;
@@ -37,14 +43,20 @@ pub use norm::LayerNorm;
 pub use pack::PackedLinear;
 pub use quantise::{QuantizedRows, outliers};
 
-use simd::{Kernel, Simd};
+use simd::{Cut, Kernel, Simd};
 
 /// An instruction set that this CPU has. The variants carry a proof of it, so that none can be made up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isa {
     #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Avx2),
+    Amx(avx512::Avx512<amx::Amx>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(avx512::Avx512<avx512::Vnni>),
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(avx2::Avx2<avx2::Vnni>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2<avx2::Pairs>),
     Portable(generic::Portable),
 }
 
@@ -59,7 +71,13 @@ impl Isa {
     pub fn supported() -> impl Iterator<Item = Self> {
         let fast = [
             #[cfg(target_arch = "x86_64")]
-            avx2::Avx2::detect().map(Self::Avx2),
+            avx512::Avx512::<amx::Amx>::detect().map(Self::Amx),
+            #[cfg(target_arch = "x86_64")]
+            avx512::Avx512::<avx512::Vnni>::detect().map(Self::Avx512Vnni),
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::<avx2::Vnni>::detect().map(Self::AvxVnni),
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::<avx2::Pairs>::detect().map(Self::Avx2),
         ];
         fast.into_iter().flatten().chain([Self::Portable(generic::Portable)])
     }
@@ -68,13 +86,42 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => "amx",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             Self::Portable(_) => "portable",
         }
     }
 
+    fn cut(self) -> Cut {
+        fn of<S: Simd>(_: S) -> Cut {
+            S::CUT
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(simd) => of(simd),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(simd) => of(simd),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(simd) => of(simd),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => of(simd),
+            Self::Portable(simd) => of(simd),
+        }
+    }
+
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => simd.run(kernel),
             Self::Portable(simd) => simd.run(kernel),

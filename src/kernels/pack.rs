@@ -5,7 +5,7 @@
 //! 24 KiB and stays in L1 while the rows pass by.
 
 use super::Isa;
-use super::simd::{BLOCK, Kernel, PANEL, Simd};
+use super::simd::{Cut, Kernel, PANEL, Simd};
 
 /// Weights of four inputs for each channel of a panel.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +14,8 @@ pub(super) struct Quad(pub(super) [i8; PANEL * 4]);
 
 const EMPTY: Quad = Quad([0; PANEL * 4]);
 
-/// The tile takes quads in twos.
-const QUADS_ALIGN: usize = 2;
+/// AVX2's tile adds two quads in 16 bits.
+const QUADS_TOGETHER: usize = 2;
 
 /// What the 16-bit lanes had no room for: weights to be added to those of quad `quad` of the rows.
 #[derive(Debug, Clone, Copy)]
@@ -24,34 +24,62 @@ pub(super) struct Extra {
     pub(super) weights: Quad,
 }
 
-/// Bytes of `values` consecutive values of a quantised row.
-pub(super) fn padded(values: usize) -> usize {
-    values.next_multiple_of(4 * QUADS_ALIGN)
-}
+/// Inputs of one layer with a range of their own.
+pub(super) const OUTLIERS_MOST: usize = 128;
 
-/// How a row of inputs lies in bytes: blocks of [`BLOCK`], then the outliers, which are a block of their own.
+/// Bytes of a line of the cache.
+pub(super) const LINE: usize = 64;
+
+/// How a row of inputs lies in bytes: blocks of [`Cut::block`], then the outliers, which are a block of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RowLayout {
     pub(super) columns: usize,
     pub(super) outliers: usize,
+    pub(super) cut: Cut,
 }
 
 impl RowLayout {
     pub(super) fn bytes(self) -> usize {
-        padded(self.columns) + padded(self.outliers)
+        self.plain_bytes() + self.padded(self.outliers)
+    }
+
+    /// Bytes that an outlier takes.
+    pub(super) fn bytes_of_outlier(self) -> usize {
+        if self.cut.spread && self.outliers > 0 {
+            self.padded(self.outliers) / self.outliers
+        } else {
+            1
+        }
+    }
+
+    /// Those before the outliers.
+    pub(super) fn plain_bytes(self) -> usize {
+        self.padded(self.columns)
+    }
+
+    fn padded(self, values: usize) -> usize {
+        values.next_multiple_of(4 * self.cut.quads)
+    }
+
+    /// Bytes from row to row: whole lines of the cache, since a matrix unit reads a line of each row at a time.
+    pub(super) fn stride(self) -> usize {
+        self.bytes().next_multiple_of(LINE)
     }
 
     pub(super) fn blocks(self) -> usize {
-        self.columns.div_ceil(BLOCK) + usize::from(self.outliers > 0)
+        self.columns.div_ceil(self.cut.block) + usize::from(self.outliers > 0)
     }
 
-    /// In quads.
+    /// In quads; outliers that are spread belong to the last block.
     fn block_ends(self) -> Vec<usize> {
-        let plain = padded(self.columns) / 4;
-        let mut ends: Vec<usize> = (1..=self.columns.div_ceil(BLOCK))
-            .map(|block| plain.min(block * BLOCK / 4))
+        let plain = self.plain_bytes() / 4;
+        let mut ends: Vec<usize> = (1..=self.columns.div_ceil(self.cut.block))
+            .map(|block| plain.min(block * self.cut.block / 4))
             .collect();
         if self.outliers > 0 {
+            if self.cut.spread {
+                ends.pop();
+            }
             ends.push(self.bytes() / 4);
         }
         ends
@@ -65,11 +93,11 @@ pub struct PackedLinear {
     inputs: usize,
     outputs: usize,
     outliers: Vec<usize>,
-    /// `[block]`: where its quads end in every panel.
+    /// `[block]`: where its quads end in every panel. Outliers that are spread make no block here.
     block_ends: Vec<usize>,
     /// `[panel][quad]`, the outliers behind the others
     quads: Vec<Quad>,
-    /// `[panel][block]`: the sums of the weights, which the offsets of the rows multiply.
+    /// `[panel][block]`: the sums of the weights, which the offsets of the rows multiply; the outliers' behind the others.
     sums: Vec<[f32; PANEL]>,
     extras: Vec<Extra>,
     /// `[panel]`: where its extras begin.
@@ -108,7 +136,7 @@ impl PackedLinear {
             outliers.iter().all(|outlier| *outlier < inputs),
             "outliers of {inputs} inputs"
         );
-        assert!(outliers.len() <= BLOCK, "at most {BLOCK} outliers");
+        assert!(outliers.len() <= OUTLIERS_MOST, "at most {OUTLIERS_MOST} outliers");
         assert_eq!(scales.len(), outputs, "one scale per output channel");
         isa.run(Pack {
             isa,
@@ -163,6 +191,7 @@ impl PackedLinear {
         RowLayout {
             columns: self.inputs,
             outliers: self.outliers.len(),
+            cut: self.isa.cut(),
         }
     }
 
@@ -179,7 +208,7 @@ impl PackedLinear {
             quads: &self.quads[index * quads..][..quads],
             sums: &self.sums[index * blocks..][..blocks],
             extras: &self.extras[self.extra_starts[index]..],
-            extra_counts: &self.extra_counts[index * blocks..][..blocks],
+            extra_counts: &self.extra_counts[index * self.block_ends.len()..][..self.block_ends.len()],
             scales: &self.scales[index],
             biases: &self.biases[index],
         }
@@ -212,6 +241,7 @@ impl Pack<'_> {
         let layout = RowLayout {
             columns: inputs,
             outliers: self.outliers.len(),
+            cut: isa.cut(),
         };
         let (quads_of_panel, blocks) = (layout.bytes() / 4, layout.blocks());
         let mut packed = PackedLinear {
@@ -239,14 +269,21 @@ impl Pack<'_> {
                 .map(|outlier| std::mem::take(&mut row[*outlier]))
                 .collect();
             let quads = &mut packed.quads[panel * quads_of_panel..][..quads_of_panel];
-            let (plain, others) = quads.split_at_mut(padded(inputs) / 4);
-            for (quads, weights) in [(plain, &row), (others, &outliers)] {
+            let (plain, others) = quads.split_at_mut(layout.plain_bytes() / 4);
+            let repeated: Vec<i8> = outliers
+                .iter()
+                .flat_map(|weight| std::iter::repeat_n(*weight, layout.bytes_of_outlier()))
+                .collect();
+            for (quads, weights) in [(plain, &row), (others, &repeated)] {
                 for (quad, weights) in quads.iter_mut().zip(weights.chunks(4)) {
                     quad.0[channel * 4..][..weights.len()].copy_from_slice(weights);
                 }
             }
             let sums = &mut packed.sums[panel * blocks..];
-            for (sums, weights) in sums.iter_mut().zip(row.chunks(BLOCK).chain([outliers.as_slice()])) {
+            for (sums, weights) in sums
+                .iter_mut()
+                .zip(row.chunks(layout.cut.block).chain([outliers.as_slice()]))
+            {
                 sums[channel] = weights.iter().map(|weight| f32::from(*weight)).sum();
             }
         }
@@ -255,11 +292,11 @@ impl Pack<'_> {
             let mut start = 0;
             for &end in &packed.block_ends {
                 let before = packed.extras.len();
-                let (pairs, _) = quads[start..end].as_chunks_mut::<QUADS_ALIGN>();
+                let (pairs, _) = quads[start..end].as_chunks_mut::<QUADS_TOGETHER>();
                 for (index, pair) in pairs.iter_mut().enumerate() {
                     if let Some(weights) = lane_limit.and_then(|limit| split_excess(pair, limit)) {
                         packed.extras.push(Extra {
-                            quad: (start + index * QUADS_ALIGN + 1) as u32,
+                            quad: (start + index * QUADS_TOGETHER + 1) as u32,
                             weights,
                         });
                     }

@@ -1,9 +1,9 @@
-//! Activations as bytes: per row and per [`BLOCK`] of its values a scale and an offset, chosen from the least and the
+//! Activations as bytes: per row and per block of its values a scale and an offset, chosen from the least and the
 //! greatest of them; value = scale * byte + offset. The outliers of a row, if its weights name any, are a block of their own.
 
 use super::Isa;
-use super::pack::{Panel, RowLayout, padded};
-use super::simd::{BLOCK, Kernel, LANES, Simd};
+use super::pack::{LINE, OUTLIERS_MOST, Panel, RowLayout};
+use super::simd::{Kernel, LANES, Simd, TILE_ROWS_MOST};
 
 /// How the bytes of one block of one row map to values.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -21,6 +21,7 @@ pub struct QuantizedRows {
     outliers: Vec<usize>,
     /// For each outlier another channel of its block that is none.
     substitutes: Vec<usize>,
+    /// Rows of [`RowLayout::stride`] bytes, from the first whole line of the cache on.
     values: Vec<u8>,
     ranges: Vec<Range>,
     /// One row without its outliers.
@@ -53,8 +54,14 @@ impl RowTile<'_> {
     /// Makes sure that `rows` rows are there and as long as the panel.
     #[inline(always)]
     pub(super) fn check(&self, rows: usize, panel: &Panel<'_>) {
-        assert!(panel.quads.len() * 4 == self.stride && self.values.len() >= rows * self.stride);
+        self.check_bytes(rows, panel);
         assert!(panel.sums.len() == self.blocks && self.ranges.len() >= rows * self.blocks);
+    }
+
+    /// As [`Self::check`], for rows whose ranges are not asked for.
+    #[inline(always)]
+    pub(super) fn check_bytes(&self, rows: usize, panel: &Panel<'_>) {
+        assert!(panel.quads.len() * 4 <= self.stride && self.values.len() >= rows * self.stride);
     }
 }
 
@@ -122,13 +129,16 @@ impl QuantizedRows {
         self.outliers.clear();
         self.outliers.extend_from_slice(outliers);
         self.substitutes.clear();
+        let block = self.isa.cut().block;
         self.substitutes.extend(outliers.iter().map(|&outlier| {
-            let start = outlier - outlier % BLOCK;
-            let others = (start..columns.min(start + BLOCK)).find(|channel| !outliers.contains(channel));
+            let start = outlier - outlier % block;
+            let others = (start..columns.min(start + block)).find(|channel| !outliers.contains(channel));
             others.unwrap_or(outlier)
         }));
         let layout = self.layout();
-        let (bytes, ranges) = (rows * layout.bytes(), rows * layout.blocks());
+        // A tile of a matrix unit reads whole tiles of rows; what the last ones hold does not matter.
+        let bytes = rows.next_multiple_of(TILE_ROWS_MOST) * layout.stride() + LINE;
+        let ranges = rows * layout.blocks();
         if self.values.len() < bytes {
             self.values.resize(bytes, 0);
         }
@@ -141,12 +151,13 @@ impl QuantizedRows {
         RowLayout {
             columns: self.columns,
             outliers: self.outliers.len(),
+            cut: self.isa.cut(),
         }
     }
 
     /// Quantises `values`, rows of `columns` each, into the blocks from `first_block` on.
     pub(super) fn quantize_columns(&mut self, values: &[f32], columns: usize, first_block: usize) {
-        assert!(first_block * BLOCK + columns <= self.columns && values.len() == self.rows * columns);
+        assert!(first_block * self.isa.cut().block + columns <= self.columns && values.len() == self.rows * columns);
         assert!(self.outliers.is_empty(), "outliers come with whole rows");
         self.isa.run(Quantize {
             values,
@@ -159,9 +170,9 @@ impl QuantizedRows {
     #[inline]
     pub(super) fn tile(&self, row: usize) -> RowTile<'_> {
         let layout = self.layout();
-        let (stride, blocks) = (layout.bytes(), layout.blocks());
+        let (stride, blocks) = (layout.stride(), layout.blocks());
         RowTile {
-            values: &self.values[row * stride..],
+            values: &self.values[line_start(&self.values) + row * stride..],
             ranges: &self.ranges[row * blocks..],
             stride,
             blocks,
@@ -190,17 +201,25 @@ impl QuantizedRows {
         for row in 0..self.rows {
             let tile = self.tile(row);
             for (column, &value) in tile.values[..self.columns].iter().enumerate() {
-                let range = tile.ranges[column / BLOCK];
+                let range = tile.ranges[column / self.isa.cut().block];
                 values.push(f64::from(range.scale) * byte(value) + f64::from(range.offset));
             }
             let row = values.len() - self.columns;
-            for (slot, outlier) in tile.values[padded(self.columns)..].iter().zip(&self.outliers) {
+            let slots = tile.values[self.layout().plain_bytes()..].chunks(self.layout().bytes_of_outlier());
+            for (slots, outlier) in slots.zip(&self.outliers) {
                 let range = tile.ranges[tile.blocks - 1];
-                values[row + outlier] = f64::from(range.scale) * byte(*slot) + f64::from(range.offset);
+                let sum: f64 = slots.iter().map(|slot| byte(*slot)).sum();
+                values[row + outlier] = f64::from(range.scale) * sum + f64::from(range.offset);
             }
         }
         values
     }
+}
+
+/// Where the first whole line of the cache begins.
+#[inline]
+fn line_start(values: &[u8]) -> usize {
+    values.as_ptr().align_offset(LINE)
 }
 
 struct Quantize<'a> {
@@ -231,52 +250,110 @@ impl Kernel for Quantize<'_> {
         let layout = RowLayout {
             columns: *columns,
             outliers: outliers.len(),
+            cut: S::CUT,
         };
-        let bytes = values.chunks_exact_mut(layout.bytes()).take(*rows);
+        let block = S::CUT.block;
+        let start = line_start(values);
+        let bytes = values[start..].chunks_exact_mut(layout.stride()).take(*rows);
         let ranges = ranges.chunks_exact_mut(layout.blocks());
         for ((row, bytes), ranges) in self.values.chunks_exact(self.columns).zip(bytes).zip(ranges) {
-            let (bytes, slots) = bytes.split_at_mut(padded(*columns));
-            let row = match ranges.last_mut() {
-                Some(last) if !outliers.is_empty() => {
-                    *last = quantize_outliers(simd, row, outliers, substitutes, plain, slots);
-                    plain.as_slice()
-                }
-                _ => row,
+            let (bytes, slots) = bytes.split_at_mut(layout.plain_bytes());
+            let mut own = [0.0; OUTLIERS_MOST];
+            let own = &mut own[..outliers.len()];
+            let row = if outliers.is_empty() {
+                row
+            } else {
+                take_outliers(row, outliers, substitutes, plain, own);
+                plain.as_slice()
             };
-            let bytes = bytes[self.first_block * BLOCK..].chunks_mut(BLOCK);
-            let ranges = ranges[self.first_block..].iter_mut();
-            for ((values, bytes), range) in row.chunks(BLOCK).zip(bytes).zip(ranges) {
-                *range = quantize_block(simd, values, bytes);
+            let (ranges, of_outliers) = ranges.split_at_mut(columns.div_ceil(block));
+            let spread = (S::CUT.spread && !own.is_empty()).then(|| Spread::of(own, layout.bytes_of_outlier()));
+            let last = ranges.len() - 1;
+            let bytes = bytes[self.first_block * block..].chunks_mut(block);
+            let blocks = (self.first_block..).zip(ranges[self.first_block..].iter_mut());
+            for ((values, bytes), (index, range)) in row.chunks(block).zip(bytes).zip(blocks) {
+                let least_scale = spread
+                    .as_ref()
+                    .filter(|_| index == last)
+                    .map_or(0.0, Spread::least_scale);
+                *range = quantize_block(simd, values, bytes, least_scale);
+            }
+            if let Some(of_outliers) = of_outliers.first_mut() {
+                *of_outliers = match spread {
+                    Some(spread) => spread.write(own, ranges[last].scale, slots),
+                    None => quantize_block(simd, own, slots, 0.0),
+                };
             }
         }
     }
 }
 
-/// Quantises the outliers of a row into `slots` and leaves the row without them in `plain`. Their places take the value of
-/// another channel of their block, which does not widen its range; it meets weights of 0.
+/// Leaves the outliers of a row in `own` and the row without them in `plain`. Their places take the value of another channel
+/// of their block, which does not widen its range; it meets weights of 0.
 #[inline(always)]
-fn quantize_outliers<S: Simd>(
-    simd: S,
-    row: &[f32],
-    outliers: &[usize],
-    substitutes: &[usize],
-    plain: &mut Vec<f32>,
-    slots: &mut [u8],
-) -> Range {
+fn take_outliers(row: &[f32], outliers: &[usize], substitutes: &[usize], plain: &mut Vec<f32>, own: &mut [f32]) {
     plain.clear();
     plain.extend_from_slice(row);
-    let mut own = [0.0; BLOCK];
     for ((own, outlier), substitute) in own.iter_mut().zip(outliers).zip(substitutes) {
         *own = row[*outlier];
         plain[*outlier] = row[*substitute];
     }
-    quantize_block(simd, &own[..outliers.len()], slots)
 }
 
-/// Quantises up to [`BLOCK`] values; `bytes` may be longer by the padding of a row, whose content does not matter because
+/// Outliers that share the scale of a block; see [`super::simd::Cut::spread`].
+struct Spread {
+    least: f32,
+    greatest: f32,
+    bytes: usize,
+}
+
+impl Spread {
+    const STEPS: i32 = 255;
+
+    /// `bytes` for each of the values.
+    #[inline(always)]
+    fn of(values: &[f32], bytes: usize) -> Self {
+        let (mut least, mut greatest, mut sum) = (f32::INFINITY, f32::NEG_INFINITY, 0.0);
+        for value in values {
+            least = least.min(*value);
+            greatest = greatest.max(*value);
+            sum += value;
+        }
+        Self {
+            // Else a NaN, which is neither, would pass unseen.
+            least: least + 0.0 * sum,
+            greatest,
+            bytes,
+        }
+    }
+
+    /// In which the greatest still fits its bytes.
+    #[inline(always)]
+    fn least_scale(&self) -> f32 {
+        (self.greatest - self.least) / (Self::STEPS as f32 * self.bytes as f32)
+    }
+
+    #[inline(always)]
+    fn write(&self, values: &[f32], scale: f32, bytes: &mut [u8]) -> Range {
+        let inverse = 1.0 / scale;
+        let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+        for (value, bytes) in values.iter().zip(bytes.chunks_mut(self.bytes)) {
+            let steps = ((value - self.least) * inverse).round_ties_even() as i32;
+            for (before, byte) in (0..).step_by(Self::STEPS as usize).zip(bytes) {
+                *byte = (steps - before).clamp(0, Self::STEPS) as u8;
+            }
+        }
+        Range {
+            scale,
+            offset: self.least,
+        }
+    }
+}
+
+/// Quantises the values of a block in steps of `least_scale` or more; `bytes` may be longer by the padding of a row, whose content does not matter because
 /// its weights are 0.
 #[inline(always)]
-fn quantize_block<S: Simd>(simd: S, values: &[f32], bytes: &mut [u8]) -> Range {
+fn quantize_block<S: Simd>(simd: S, values: &[f32], bytes: &mut [u8], least_scale: f32) -> Range {
     let (chunks, tail) = values.as_chunks::<LANES>();
     let last = simd.load_partial(tail, values[0]);
     let (mut least, mut greatest) = (last, last);
@@ -286,7 +363,7 @@ fn quantize_block<S: Simd>(simd: S, values: &[f32], bytes: &mut [u8]) -> Range {
         greatest = simd.max(greatest, chunk);
     }
     let (least, greatest) = (simd.least(least), simd.greatest(greatest));
-    let scale = (greatest - least) / S::STEPS as f32;
+    let scale = ((greatest - least) / S::STEPS as f32).max(least_scale);
     // A constant block (or one so narrow that the reciprocal overflows) is its offset alone.
     let inverse = 1.0 / scale;
     let inverse = if inverse.is_finite() { inverse } else { 0.0 };
@@ -327,7 +404,7 @@ fn to_bytes<S: Simd>(
 /// The `count` columns of `values` (rows of `columns`) that reach furthest from 0, in ascending order.
 ///
 /// A BERT has a few channels that are ten times as large as the rest, whatever the text; with a range of their own they
-/// leave the others theirs. 8 of 384 are enough: they halve the error (see `BLOCK`), more do not help. They can be told
+/// leave the others theirs. 8 of 384 are enough: they halve the error (see `Cut`), more do not help. They can be told
 /// from any input; two windows of random tokens find them as well as real texts do.
 #[must_use]
 pub fn outliers(values: &[f32], columns: usize, count: usize) -> Vec<usize> {

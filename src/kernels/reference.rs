@@ -17,6 +17,12 @@ pub(super) fn erf(x: f64) -> f64 {
     2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() * sum
 }
 
+/// The nearest number of 8 bits of mantissa, the even one of two.
+pub(super) fn bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
 pub(super) fn gelu(x: f64) -> f64 {
     // Where erf is -1 to the last bit, -inf * 0 must not become NaN.
     if x < -9.0 {

@@ -4,6 +4,7 @@
 //! implementing type is a proof that the CPU has the instructions (it can only be had from detection), which is why the
 //! operations are safe to call. The pattern is that of rten-simd and memchr.
 
+use super::attention::{AttentionScratch, Part};
 use super::pack::Panel;
 use super::quantise::RowTile;
 
@@ -15,16 +16,35 @@ pub(super) const LANES: usize = 16;
 pub(super) const PANEL: usize = LANES;
 
 /// The most rows that an int8 tile of any instruction set may have.
-pub(super) const TILE_ROWS_MOST: usize = 16;
+pub(super) const TILE_ROWS_MOST: usize = 32;
 
-/// Inputs that share one scale and offset in a quantised row.
-///
-/// One range per token lets the largest channels cost all others their precision; a range per 128 confines that.
-/// Measured on multilingual-e5-small in 7 bits, as 1 - cosine of the mean-pooled states to those of f32: 9e-4 with one range
-/// per token, 3.6e-4 per 128, 2.6e-4 per 64; with the worst 8 channels set apart (see `outliers`) 1.7e-4 per 384 and 1.4e-4
-/// per 128. int8 weights alone make .7e-4. A block's end costs 17 cycles per tile, so that 128 instead of 384 takes 3 %
-/// longer.
-pub(super) const BLOCK: usize = 128;
+/// Panels that a tile is given together, where there are as many left: a matrix unit uses its rows for both.
+pub(super) const TILE_PANELS: usize = 2;
+
+/// How an instruction set wants the inputs of a row cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Inputs that share one scale and offset in a quantised row.
+    ///
+    /// One range per token lets the largest channels cost all others their precision; a range per 128 confines that.
+    /// Measured on multilingual-e5-small in 7 bits, as 1 - cosine of the mean-pooled states to those of f32: 9e-4 with one range
+    /// per token, 3.6e-4 per 128, 2.6e-4 per 64; with the worst 8 channels set apart (see `outliers`) 1.7e-4 per 384 and 1.4e-4
+    /// per 128. int8 weights alone make .7e-4.
+    pub(super) block: usize,
+    /// Blocks are filled up to a multiple of so many quads.
+    pub(super) quads: usize,
+    /// The outliers are no block of their own but stand behind the last one, in its scale: each takes as many bytes as fill
+    /// up the quads, and their sum tells its distance from the least of the outliers. Of 64 bytes, eight outliers get 8 each,
+    /// so that they may reach 8 times as far as the others.
+    pub(super) spread: bool,
+}
+
+/// A block's end costs AVX2's tile 17 cycles, so that 128 instead of 384 takes 3 % longer, which 7 bits are worth.
+pub(super) const NARROW: Cut = Cut {
+    block: 128,
+    quads: 2,
+    spread: false,
+};
 
 /// An instruction set, proven present.
 pub(super) trait Simd: Copy {
@@ -38,6 +58,8 @@ pub(super) trait Simd: Copy {
     /// The largest sum of weights of one sign that the tile can take in a 16-bit lane over two quads; the packing moves
     /// what exceeds it to extra quads. `None` for a tile that adds in 32 bits.
     const LANE_LIMIT: Option<i32>;
+
+    const CUT: Cut = NARROW;
 
     /// Rows of a full tile, up to [`TILE_ROWS_MOST`].
     const TILE_ROWS: usize;
@@ -67,9 +89,16 @@ pub(super) trait Simd: Copy {
     fn least(self, a: Self::F32) -> f32;
     fn greatest(self, a: Self::F32) -> f32;
 
-    /// One to `TILE_ROWS` rows, as many as `out` has, times one panel, dequantised up to the scales of the output channels:
-    /// sum over blocks of row scale * (integer product) + row offset * (sum of the weights).
-    fn tile(self, panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]);
+    /// The first `count` rows, one to `TILE_ROWS`, times one panel or [`TILE_PANELS`], into `out`, `[panel][row]`,
+    /// dequantised up to the scales of the output channels: sum over blocks of row scale * (integer product) + row offset *
+    /// (sum of the weights).
+    fn tile(self, panels: &[Panel<'_>], rows: RowTile<'_>, count: usize, out: &mut [[f32; PANEL]]);
+
+    /// The attention of one part, where the instruction set has a way of its own; else false, and nothing is done.
+    #[inline(always)]
+    fn attend(self, _: &Part<'_>, _: &mut [f32], _: &mut AttentionScratch) -> bool {
+        false
+    }
 
     /// Runs `kernel` compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K) -> K::Output;

@@ -204,7 +204,8 @@ fn quantised_values_are_within_half_a_step() {
             quantized.quantize(&values, columns, &[]);
             let found = quantized.dequantize();
             for (row, (found, values)) in found.chunks(columns).zip(values.chunks(columns)).enumerate() {
-                for (found, values) in found.chunks(128).zip(values.chunks(128)) {
+                let block = isa.cut().block;
+                for (found, values) in found.chunks(block).zip(values.chunks(block)) {
                     let least = values.iter().copied().fold(f32::INFINITY, f32::min);
                     let greatest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     let half = f64::from(greatest - least) / 254.0;
@@ -432,13 +433,19 @@ fn attention_is_that_of_the_reference() {
             let width = usize::next_multiple_of(dimension, 16);
             for sequences in CASES {
                 let lengths = lengths(sequences);
+                let (as_read, most_error): (fn(f32) -> f32, f64) = if isa.name() == "amx" && width.is_multiple_of(32) {
+                    // The weights lose up to 2^-9 of themselves as well, and the values that they mix reach 2.
+                    (reference::bf16, 4e-3)
+                } else {
+                    (|value| value, 1e-5)
+                };
                 // Scores of deviation 1, as the scaling of the queries makes them; behind each part its zeros.
                 let mut projected = Vec::new();
                 let mut natural = Vec::new();
                 for _ in 0..rows(&lengths) {
                     for factor in [std::f64::consts::LN_2, 1.0, 1.0] {
                         let part = random.normals(dimension, (dimension as f32).powf(-0.25));
-                        natural.extend(part.iter().map(|x| f64::from(*x) * factor));
+                        natural.extend(part.iter().map(|x| f64::from(as_read(*x)) * factor));
                         projected.extend(part);
                         projected.extend(vec![0.0; width - dimension]);
                     }
@@ -450,7 +457,11 @@ fn attention_is_that_of_the_reference() {
                     assert!(out[0].is_nan() && out[1].is_nan() && out[dimension + 2].is_nan());
                     for (found, expected) in out[2..].iter().zip(expected) {
                         let error = (f64::from(*found) - expected).abs();
-                        assert!(error <= 1e-5, "{}, {sequences:?}: {found}, {expected}", isa.name());
+                        assert!(
+                            error <= most_error,
+                            "{}, {sequences:?}: {found}, {expected}",
+                            isa.name()
+                        );
                     }
                 }
             }
