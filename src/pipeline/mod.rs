@@ -13,6 +13,7 @@ mod labels;
 mod language;
 mod nli;
 mod prepare;
+mod reading;
 mod selftest;
 mod sequence;
 mod tokenize;
@@ -26,11 +27,12 @@ use candle_core::Tensor;
 
 use crate::article::ModelRef;
 use crate::encoder::{EncoderError, Ids, Precision};
-use crate::model::{Inference, Logits, Manifest, Model, ModelError, Tokenizer};
+use crate::model::{Manifest, Model, ModelError, Tokenizer};
 use crate::weights::{Trim, trim};
 
 pub use calibrate::{sigmoid, softmax};
 pub use prepare::{PrepareError, Prepared};
+pub use reading::Reading;
 pub use sequence::{Sequence, Target};
 pub use tokenize::{SequenceTemplate, TextTokenizer, Tokens};
 pub use window::{Starts, windows};
@@ -58,32 +60,6 @@ pub struct Pipeline {
     news_centre: OnceLock<Vec<f32>>,
     /// Last, so that all of the above is free by then.
     _trim: Trim,
-}
-
-/// What the heads say of one sequence: uncalibrated logits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
-    pub topics: Option<Logits>,
-    /// One for each of the sequence's targets.
-    pub stance: Vec<[f32; 4]>,
-    /// The mean of the text's states.
-    pub state: Option<Vec<f32>>,
-    /// What an NLI model says of the sequence's hypothesis.
-    pub inference: Option<Inference>,
-}
-
-impl Reading {
-    /// What it takes in memory.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let floats = |values: &Vec<f32>| size_of_val(values.as_slice());
-        let topics = self.topics.as_ref().map_or(0, |topics| {
-            let shares = topics.shares.iter().flatten();
-            floats(&topics.logits) + shares.map(|share| floats(share) + size_of_val(share)).sum::<usize>()
-        });
-        let state = self.state.as_ref().map_or(0, floats);
-        size_of_val(self) + topics + size_of_val(self.stance.as_slice()) + state
-    }
 }
 
 impl Pipeline {
