@@ -69,26 +69,47 @@ impl Avx512<Vnni> {
 }
 
 impl Multiplier for Vnni {
-    /// 12 sums, 12 totals, the weights and a row's bytes are 26 of 32 registers. Each quad takes 13 loads and 12 products; two
-    /// of either start a cycle, so that the products are 92 % of what the CPU can do.
-    const ROWS: usize = 12;
+    /// 8 bits can afford few blocks. The outliers have one of their own: they would take as many products as a sixth of the row.
+    const CUT: Cut = Cut {
+        block: 384,
+        quads: 2,
+        spread: false,
+    };
 
+    /// 8 rows of 2 panels are 16 sums; each quad takes 10 loads and 16 products, of which two start a cycle.
+    const ROWS: usize = 8;
+
+    #[inline(always)]
     unsafe fn tile(panels: &[Panel<'_>], rows: RowTile<'_>, count: usize, out: &mut [[f32; PANEL]]) {
-        for (panel, out) in panels.iter().zip(out.chunks_exact_mut(count.max(1))) {
-            let mut done = 0;
-            while done < count {
-                let (rows, out) = (rows.skip(done), &mut out[done..]);
-                // SAFETY: the caller vouches for AVX-512 and VNNI.
-                done += unsafe {
-                    match count - done {
-                        12.. => tile::<12>(*panel, rows, out),
-                        6.. => tile::<6>(*panel, rows, out),
-                        3.. => tile::<3>(*panel, rows, out),
-                        _ => tile::<1>(*panel, rows, out),
-                    }
-                };
+        // SAFETY: the caller vouches for AVX-512 and VNNI.
+        unsafe {
+            match *panels {
+                [first, second] => rows_of::<2>([first, second], rows, count, out),
+                [only] => rows_of::<1>([only], rows, count, out),
+                _ => {}
             }
         }
+    }
+}
+
+/// `count` rows in tiles of 8, 4, 2 and 1.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn rows_of<const PANELS: usize>(
+    panels: [Panel<'_>; PANELS],
+    rows: RowTile<'_>,
+    count: usize,
+    out: &mut [[f32; PANEL]],
+) {
+    panels.iter().for_each(|panel| rows.check(count, panel));
+    let mut done = 0;
+    while done < count {
+        done += match count - done {
+            8.. => tile::<8, PANELS>(panels, rows.skip(done), &mut out[done..], count),
+            4.. => tile::<4, PANELS>(panels, rows.skip(done), &mut out[done..], count),
+            2.. => tile::<2, PANELS>(panels, rows.skip(done), &mut out[done..], count),
+            _ => tile::<1, PANELS>(panels, rows.skip(done), &mut out[done..], count),
+        };
     }
 }
 
@@ -228,52 +249,52 @@ impl<M: Multiplier> Simd for Avx512<M> {
     }
 }
 
-/// `ROWS` rows times one panel; returns `ROWS`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const ROWS: usize>(panel: Panel<'_>, rows: RowTile<'_>, out: &mut [[f32; PANEL]]) -> usize {
-    rows.check(ROWS, &panel);
-    let out = &mut out[..ROWS];
-    let mut totals = [_mm512_setzero_ps(); ROWS];
-    let mut start = 0;
-    for (block, &end) in panel.block_ends.iter().enumerate() {
-        let mut sums = [_mm512_setzero_si512(); ROWS];
-        for (quad, weights) in (start..).zip(&panel.quads[start..end]) {
-            add_quad(&mut sums, &rows, quad, weights);
-        }
-        start = end;
-        let weight_sums = load(&panel.sums[block]);
-        for (row, (total, sum)) in totals.iter_mut().zip(sums).enumerate() {
-            let range = rows.ranges[row * rows.blocks + block];
-            *total = _mm512_fmadd_ps(_mm512_set1_ps(range.offset), weight_sums, *total);
-            *total = _mm512_fmadd_ps(_mm512_set1_ps(range.scale), _mm512_cvtepi32_ps(sum), *total);
-        }
-    }
-    for (out, total) in out.iter_mut().zip(totals) {
-        // SAFETY: a row of `out` is 16 floats.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
-    }
-    ROWS
-}
-
-/// Adds the products of one quad. `rows.check` must have been asked for `ROWS` rows and the panel of `quad`.
+/// `ROWS` rows times `PANELS` panels, whose results lie `stride` rows of `out` apart; returns `ROWS`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn add_quad<const ROWS: usize>(
-    sums: &mut [__m512i; ROWS],
-    rows: &RowTile<'_>,
-    quad: usize,
-    weights: &super::pack::Quad,
-) {
-    // SAFETY: a quad is 64 bytes, aligned to 64.
-    let weights = unsafe { _mm512_load_si512(weights.0.as_ptr().cast()) };
-    for (row, sum) in sums.iter_mut().enumerate() {
-        // SAFETY: row < ROWS and the quad is one of the panel's: inside of `values` by `rows.check`.
-        let bytes = unsafe {
-            let bytes = rows.values.as_ptr().add(row * rows.stride + quad * 4);
-            bytes.cast::<i32>().read_unaligned()
-        };
-        *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(bytes), weights);
+fn tile<const ROWS: usize, const PANELS: usize>(
+    panels: [Panel<'_>; PANELS],
+    rows: RowTile<'_>,
+    out: &mut [[f32; PANEL]],
+    stride: usize,
+) -> usize {
+    panels.iter().for_each(|panel| rows.check(ROWS, panel));
+    let activations = rows.values.as_ptr();
+    let weights = panels.map(|panel| panel.quads.as_ptr());
+    let mut start = 0;
+    for (block, &end) in panels[0].block_ends.iter().enumerate() {
+        assert!(panels.iter().all(|panel| end <= panel.quads.len()));
+        let mut sums = [[_mm512_setzero_si512(); ROWS]; PANELS];
+        for quad in start..end {
+            // SAFETY: quad < end, within the quads of each panel; a quad is 64 bytes, aligned to 64.
+            let weights = weights.map(|weights| unsafe { _mm512_load_si512(weights.add(quad).cast()) });
+            for row in 0..ROWS {
+                // SAFETY: row < ROWS and the quad is one of the panels': inside of `values` by `rows.check`.
+                let bytes = unsafe {
+                    let bytes = activations.add(row * rows.stride + quad * 4);
+                    bytes.cast::<i32>().read_unaligned()
+                };
+                let bytes = _mm512_set1_epi32(bytes);
+                for panel in 0..PANELS {
+                    sums[panel][row] = _mm512_dpbusd_epi32(sums[panel][row], bytes, weights[panel]);
+                }
+            }
+        }
+        start = end;
+        for (index, (panel, sums)) in panels.iter().zip(sums).enumerate() {
+            let weight_sums = load(&panel.sums[block]);
+            let out = &mut out[index * stride..][..ROWS];
+            for (row, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+                let range = rows.ranges[row * rows.blocks + block];
+                let total = if block == 0 { _mm512_setzero_ps() } else { load(out) };
+                let total = _mm512_fmadd_ps(_mm512_set1_ps(range.offset), weight_sums, total);
+                let total = _mm512_fmadd_ps(_mm512_set1_ps(range.scale), _mm512_cvtepi32_ps(sum), total);
+                // SAFETY: a row of `out` is 16 floats.
+                unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
+            }
+        }
     }
+    ROWS
 }
 
 #[inline]
