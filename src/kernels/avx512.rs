@@ -264,30 +264,29 @@ fn tile<const ROWS: usize, const PANELS: usize>(
     let mut start = 0;
     for (block, &end) in panels[0].block_ends.iter().enumerate() {
         assert!(panels.iter().all(|panel| end <= panel.quads.len()));
-        let mut sums = [[_mm512_setzero_si512(); ROWS]; PANELS];
+        let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
         for quad in start..end {
             // SAFETY: quad < end, within the quads of each panel; a quad is 64 bytes, aligned to 64.
             let weights = weights.map(|weights| unsafe { _mm512_load_si512(weights.add(quad).cast()) });
-            for row in 0..ROWS {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: row < ROWS and the quad is one of the panels': inside of `values` by `rows.check`.
                 let bytes = unsafe {
                     let bytes = activations.add(row * rows.stride + quad * 4);
                     bytes.cast::<i32>().read_unaligned()
                 };
                 let bytes = _mm512_set1_epi32(bytes);
-                for panel in 0..PANELS {
-                    sums[panel][row] = _mm512_dpbusd_epi32(sums[panel][row], bytes, weights[panel]);
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = _mm512_dpbusd_epi32(*sum, bytes, weights);
                 }
             }
         }
         start = end;
-        for (index, (panel, sums)) in panels.iter().zip(sums).enumerate() {
-            let weight_sums = load(&panel.sums[block]);
-            let out = &mut out[index * stride..][..ROWS];
-            for (row, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                let range = rows.ranges[row * rows.blocks + block];
+        for (row, sums) in sums.into_iter().enumerate() {
+            let range = rows.ranges[row * rows.blocks + block];
+            for ((index, panel), sum) in panels.iter().enumerate().zip(sums) {
+                let out = &mut out[index * stride + row];
                 let total = if block == 0 { _mm512_setzero_ps() } else { load(out) };
-                let total = _mm512_fmadd_ps(_mm512_set1_ps(range.offset), weight_sums, total);
+                let total = _mm512_fmadd_ps(_mm512_set1_ps(range.offset), load(&panel.sums[block]), total);
                 let total = _mm512_fmadd_ps(_mm512_set1_ps(range.scale), _mm512_cvtepi32_ps(sum), total);
                 // SAFETY: a row of `out` is 16 floats.
                 unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
