@@ -55,9 +55,7 @@ def attend(
 ) -> tuple[Tensor, None]:
     """The signature that transformers asks for; without gradients (or with f32) torch's own."""
     if not query.requires_grad or query.dtype != torch.bfloat16:
-        mixed = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=scaling
-        )
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
         return mixed.transpose(1, 2), None
     mask = attention_mask
     if mask is not None and mask.dtype == torch.bool:

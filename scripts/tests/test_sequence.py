@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasnif_train.sequence import Layout, assemble, even_windows, windows
+from tasnif_train.sequence import Layout, assemble, even_windows, nearest_start, windows
 
 LAYOUT = Layout(tokens=32, target_tokens=4, prefix=(7, 8), overlap=4)
 
@@ -56,3 +56,17 @@ def test_even_windows_read_nothing_more_often_than_the_overlap_says(length: int)
     assert sum(map(len, cut)) == length + 4 * (len(cut) - 1)
     assert {t for w in cut for t in w} == set(range(length))
     assert max(map(len, cut)) - min(map(len, cut)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "target", "start"),
+    [
+        pytest.param([1] * 5, [9], 0, id="a short text whole"),
+        pytest.param([1] * 40, [9], 0, id="nothing of the target: the beginning"),
+        pytest.param([1] * 30 + [9] + [1] * 9, [9], 24, id="where it stands"),
+        pytest.param([9, 9, 9, *[1] * 30, 9, 8, *[1] * 5], [9, 8], 28, id="the rare word decides"),
+        pytest.param([1] * 39 + [9], [9], 32, id="the very end"),
+    ],
+)
+def test_a_window_begins_where_the_target_s_words_stand(tokens: list[int], target: list[int], start: int) -> None:
+    assert nearest_start(tokens, target, room=8) == start

@@ -20,6 +20,7 @@ import evaluate  # noqa: E402
 import export  # noqa: E402
 import train  # noqa: E402
 import windows  # noqa: E402
+from tasnif_train import attention  # noqa: E402
 from tasnif_train.calibration import TopicCalibration  # noqa: E402
 from tasnif_train.evaluation import Request  # noqa: E402
 from tasnif_train.model import collate  # noqa: E402
@@ -107,6 +108,28 @@ def run(module: object, *arguments: object) -> None:
         assert module.main() == 0  # type: ignore[attr-defined]
     finally:
         sys.argv = argv
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bf16_and_its_gradients_are_torch_s_own(masked: bool) -> None:
+    torch.manual_seed(1)
+    module = torch.nn.Module()
+    mask = torch.rand(2, 1, 9, 9) < 0.7 if masked else None
+    if mask is not None:
+        mask[..., 0] = True
+    parts = [torch.randn(2, 3, 9, 32).bfloat16() for _ in range(3)]
+    found = [part.clone().requires_grad_() for part in parts]
+    expected = [part.float().requires_grad_() for part in parts]
+    ours, _ = attention.attend(module, *found, mask)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*expected, attn_mask=mask).transpose(1, 2)
+    assert torch.allclose(ours.float(), theirs, atol=0.03)
+    weights = torch.randn_like(theirs)
+    (ours.float() * weights).sum().backward()
+    (theirs * weights).sum().backward()
+    for mine, yours in zip(found, expected, strict=True):
+        assert mine.grad is not None
+        assert yours.grad is not None
+        assert torch.allclose(mine.grad.float(), yours.grad, atol=0.05)
 
 
 def test_from_data_to_a_calibrated_bundle(tmp_path: Path) -> None:
