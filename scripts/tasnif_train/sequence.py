@@ -102,8 +102,13 @@ def nearest_start(tokens: Sequence[int], target: Sequence[int], room: int) -> in
     last = max(0, len(tokens) - room)
     asked = set(target)
     counts = Counter(token for token in tokens if token in asked)
-    starts = [*range(0, last, max(1, room // 4)), last]
-    return max(starts, key=lambda at: (sum(1 / counts[t] for t in asked & set(tokens[at : at + room])), -at))
+
+    def held(start: int) -> float:
+        return sum(1 / counts[token] for token in asked & set(tokens[start : start + room]))
+
+    starts: list[int] = [*range(0, last, max(1, room // 4)), last]
+    # Of equals, max takes the first.
+    return max(starts, key=held)
 
 
 def even_windows(tokens: Sequence[int], room: int, overlap: int) -> list[list[int]]:
