@@ -10,6 +10,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use super::amx_attention;
@@ -38,7 +39,9 @@ pub(super) const TILE_BYTES: usize = ROWS * LINE;
 
 /// The sums of four products: `[panel * 2 + half of the rows][row][channel]`.
 #[repr(align(64))]
-struct Sums([[[i32; PANEL]; ROWS]; 4]);
+struct Sums {
+    _places: [[[i32; PANEL]; ROWS]; 4],
+}
 
 /// The shapes of the tile registers, as `ldtilecfg` reads them.
 #[repr(C, align(64))]
@@ -282,17 +285,20 @@ unsafe fn tile(panels: [Panel<'_>; TILE_PANELS], rows: RowTile<'_>, count: usize
         "{count} rows of two panels"
     );
     let halves = count.div_ceil(ROWS);
-    // Written before they are read: the products of a block fill all that `finish` looks at.
-    let mut sums = [const { Sums([[[0; PANEL]; ROWS]; 4]) }; 2];
     let blocks = panels[0].block_ends;
+    let quads = blocks.last().copied().unwrap_or(0);
+    assert!(panels.iter().all(|panel| quads <= panel.quads.len()));
+    // Left as they are: zeroing these 8 KiB would take a tenth of the time, and the products fill all that `finish` reads.
+    let mut sums = [const { MaybeUninit::<Sums>::uninit() }; 2];
     let mut start = 0;
     for (block, &end) in blocks.iter().enumerate() {
         let steps = (end - start) / QUADS;
         // SAFETY: the panel has the quads of the block, the rows their bytes: for whole registers of rows, by the
         // checks above; the caller vouches for the unit and its shapes.
-        unsafe { multiply(panels, rows, start, steps, halves, &mut sums[block % 2]) };
+        unsafe { multiply(panels, rows, start, steps, halves, sums[block % 2].as_mut_ptr()) };
         if block > 0 {
-            finish::<false>(panels, rows, block - 1, count, &sums[(block - 1) % 2], out);
+            // SAFETY: the products of the block before have filled `halves` * 16 rows, which are `count` at least.
+            unsafe { finish::<false>(panels, rows, block - 1, count, sums[(block - 1) % 2].as_ptr(), out) };
         }
         start = end;
     }
@@ -300,18 +306,23 @@ unsafe fn tile(panels: [Panel<'_>; TILE_PANELS], rows: RowTile<'_>, count: usize
         out.fill([0.0; PANEL]);
         return;
     };
-    // Outliers have an offset of their own, but no sums.
-    if rows.blocks > blocks.len() {
-        finish::<true>(panels, rows, last, count, &sums[last % 2], out);
-    } else {
-        finish::<false>(panels, rows, last, count, &sums[last % 2], out);
+    let sums = sums[last % 2].as_ptr();
+    // SAFETY: as above.
+    unsafe {
+        // Outliers have an offset of their own, but no sums.
+        if rows.blocks > blocks.len() {
+            finish::<true>(panels, rows, last, count, sums, out);
+        } else {
+            finish::<false>(panels, rows, last, count, sums, out);
+        }
     }
 }
 
 /// `steps` times 64 inputs from the quad `start` on.
 ///
 /// # Safety
-/// The unit must be there and shaped, the panels must have these quads, and `rows` `halves` * 16 rows of their bytes.
+/// The unit must be there and shaped, the panels must have these quads, `rows` `halves` * 16 rows of their bytes, and `sums` must
+/// be writable.
 #[inline]
 unsafe fn multiply(
     panels: [Panel<'_>; TILE_PANELS],
@@ -319,7 +330,7 @@ unsafe fn multiply(
     start: usize,
     steps: usize,
     halves: usize,
-    sums: &mut Sums,
+    sums: *mut Sums,
 ) {
     let upper = rows.values.as_ptr().wrapping_add(start * 4);
     let products = Products {
@@ -329,7 +340,7 @@ unsafe fn multiply(
         column_step: TILE_BYTES,
         steps,
         sums: SumPlaces {
-            tiles: sums.0.each_mut().map(|sums| sums.as_mut_ptr().cast()),
+            tiles: [0, 1, 2, 3].map(|tile| sums.cast::<u8>().wrapping_add(tile * TILE_BYTES)),
             stride: LINE,
         },
     };
@@ -339,26 +350,34 @@ unsafe fn multiply(
 
 /// Adds a block's share: row scale * sum + row offset * (sum of the weights); with the `OUTLIERS`, also their offset * (sum of
 /// their weights), which are those of the next block.
+///
+/// # Safety
+/// The first `count` rows of the sums of both panels must have been written.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn finish<const OUTLIERS: bool>(
+unsafe fn finish<const OUTLIERS: bool>(
     panels: [Panel<'_>; TILE_PANELS],
     rows: RowTile<'_>,
     block: usize,
     count: usize,
-    sums: &Sums,
+    sums: *const Sums,
     out: &mut [[f32; PANEL]],
 ) {
+    assert!(count <= 2 * ROWS);
     let (upper, lower) = out.split_at_mut(count);
     let ranges = &rows.ranges[block..];
-    for ((panel, sums), out) in panels.iter().zip(sums.0.as_chunks::<2>().0).zip([upper, lower]) {
+    for ((index, panel), out) in panels.iter().enumerate().zip([upper, lower]) {
         let weight_sums = load(&panel.sums[block]);
         let outlier_sums = load(&panel.sums[block + usize::from(OUTLIERS)]);
         let ranges = ranges.chunks(rows.blocks);
-        for ((sums, out), ranges) in sums.as_flattened().iter().zip(out).zip(ranges) {
+        for ((row, out), ranges) in out.iter_mut().enumerate().zip(ranges) {
             let range = ranges[0];
-            // SAFETY: a row of sums is 64 bytes, aligned to 64.
-            let sum = _mm512_cvtepi32_ps(unsafe { _mm512_load_si512(sums.as_ptr().cast()) });
+            // SAFETY: row < `count`, written as the caller vouches, and within the 32 rows of the panel; a row is 64 bytes,
+            // aligned to 64.
+            let sum = unsafe {
+                let row = sums.cast::<u8>().add((index * 2 * ROWS + row) * LINE);
+                _mm512_cvtepi32_ps(_mm512_load_si512(row.cast()))
+            };
             let share = _mm512_mul_ps(_mm512_set1_ps(range.scale), sum);
             let share = _mm512_fmadd_ps(_mm512_set1_ps(range.offset), weight_sums, share);
             let share = if OUTLIERS {
