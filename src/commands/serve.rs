@@ -64,7 +64,7 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         args.engine.models(),
         args.engine.precision(),
         Batcher::start(Settings {
-            cache_bytes: args.cache.bytes(),
+            cache_bytes: args.cache_bytes(),
             ..args.engine.settings()
         })?,
     ));
