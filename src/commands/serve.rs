@@ -57,7 +57,14 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         };
         tracing::info!("{signal}: answering what was accepted");
     };
-    let server = http::serve(listener, Arc::clone(&service), tls, stop, args.grace());
+    let server = http::serve(
+        listener,
+        Arc::clone(&service),
+        tls,
+        args.max_connections,
+        stop,
+        args.grace(),
+    );
     tokio::pin!(server);
 
     let registry = Arc::new(Registry::new(

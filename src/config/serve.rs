@@ -1,6 +1,7 @@
 //! The flags of `tasnif serve`.
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,6 +80,10 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub address: AddressArgs,
+
+    /// The most connections open at a time; further ones wait until one ends. Each takes a file descriptor and some 10 to 25 kB.
+    #[arg(long, env = "TASNIF_MAX_CONNECTIONS", value_name = "N", default_value_t = NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN))]
+    pub max_connections: NonZeroUsize,
 
     /// The largest request body; of a stream, the longest line.
     #[arg(long, env = "TASNIF_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 2 << 20)]
