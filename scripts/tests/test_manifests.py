@@ -43,7 +43,8 @@ def test_kserve() -> None:
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert f'"{container[probe]["httpGet"]["path"]}"' in routes
         assert container[probe]["httpGet"]["port"] == container["ports"][0]["containerPort"]
-    flags = (ROOT / "src/config.rs").read_text(encoding="utf-8")
+    sources = [ROOT / "src/config.rs", *(ROOT / "src/config").iterdir()]
+    flags = "".join(source.read_text(encoding="utf-8") for source in sources)
     for flag in container["args"]:
         if flag.startswith("--"):
             assert re.search(rf"\bpub {flag.strip('-').replace('-', '_')}:", flags), flag

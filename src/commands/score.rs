@@ -65,7 +65,7 @@ fn run(args: &ScoreArgs) -> Result<Outcome, ScoreError> {
         // last ones, and a run that goes on meets other company. A sequence alone is always the same.
         engine.batch_tokens = 1;
     }
-    engine.cache_bytes = args.cache.bytes();
+    engine.cache_bytes = args.cache_bytes();
     let batcher = Batcher::start(engine).map_err(ScoreError::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

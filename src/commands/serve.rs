@@ -57,14 +57,21 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         };
         tracing::info!("{signal}: answering what was accepted");
     };
-    let server = http::serve(listener, Arc::clone(&service), tls, stop, args.grace());
+    let server = http::serve(
+        listener,
+        Arc::clone(&service),
+        tls,
+        args.max_connections,
+        stop,
+        args.grace(),
+    );
     tokio::pin!(server);
 
     let registry = Arc::new(Registry::new(
         args.engine.models(),
         args.engine.precision(),
         Batcher::start(Settings {
-            cache_bytes: args.cache.bytes(),
+            cache_bytes: args.cache_bytes(),
             ..args.engine.settings()
         })?,
     ));

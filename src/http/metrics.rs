@@ -14,9 +14,11 @@ use prometheus_client::registry::Registry;
 use super::openapi::MetricsResponses;
 use super::{ApiError, App, Service};
 
-/// Requests, as the middleware around all routes sees them.
+/// Connections, and requests as the middleware around all routes sees them.
 #[derive(Debug)]
 pub(super) struct Metrics {
+    /// Those that are open.
+    pub(super) connections: Gauge,
     requests: Family<[(&'static str, String); 2], Counter>,
     seconds: SecondsByRoute,
 }
@@ -26,6 +28,7 @@ type SecondsByRoute = Family<[(&'static str, String); 1], Histogram, fn() -> His
 impl Default for Metrics {
     fn default() -> Self {
         Self {
+            connections: Gauge::default(),
             requests: Family::default(),
             // From a millisecond by steps of 2.5 to 150 s: a health check to a large batch.
             seconds: Family::new_with_constructor(|| Histogram::new((0..14).map(|step| 0.001 * 2.5_f64.powi(step)))),
@@ -67,16 +70,17 @@ pub(super) async fn metrics(State(service): App) -> Result<Response, ApiError> {
 }
 
 fn collect(service: &Service, own: &mut Registry) {
-    let requests = &service.metrics;
+    let metrics = &service.metrics;
+    own.register("http_connections", "Open connections", metrics.connections.clone());
     own.register(
         "http_requests",
         "Requests by route and status; 499: the client left",
-        requests.requests.clone(),
+        metrics.requests.clone(),
     );
     own.register(
         "http_request_seconds",
         "From a request's head to its answer's last byte, by route",
-        requests.seconds.clone(),
+        metrics.seconds.clone(),
     );
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     own.register("build", "The program", version);

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use serde_json::json;
+use tasnif::batcher::Settings;
 use tasnif::http::{Access, Key, Scope, Service, router};
 use tower::ServiceExt;
 
-use super::common::{SETTINGS, registry};
+use super::common::{SETTINGS, registry, texts};
 use super::http::{LIMITS, get, post, send, service};
 
 fn guarded(keys: Vec<Key>) -> Arc<Service> {
@@ -116,7 +119,11 @@ pub async fn figures(service: &Arc<Service>) -> BTreeMap<String, f64> {
 
 #[tokio::test]
 async fn n_requests_are_counted_n_times() {
-    let service = service(SETTINGS);
+    let settings = Settings {
+        queue_tokens: 1024,
+        ..SETTINGS
+    };
+    let service = service(settings);
     let ndjson = |body: &str| {
         let mut request = post(body.to_owned());
         let media_type = "application/x-ndjson".parse().expect("a header");
@@ -124,6 +131,22 @@ async fn n_requests_are_counted_n_times() {
         request
     };
     let text = r#"{"text": "Oil prices rose."}"#;
+    // One long article takes all of the queue when its request is polled for the first time, and keeps it until the next.
+    let long = json!({"text": texts()[4]}).to_string();
+    let mut long = Box::pin(send(&service, post(long)));
+    assert!(long.as_mut().now_or_never().is_none());
+    for _ in 0..2 {
+        let many = format!(r#"{{"articles": [{text}, {text}]}}"#);
+        for request in [post(text), post(many), ndjson(text)] {
+            let (status, headers, answer) = send(&service, request).await;
+            assert_eq!((status.as_u16(), &answer["error"]["code"]), (429, &json!("overloaded")));
+            assert!(headers.contains_key(header::RETRY_AFTER));
+        }
+    }
+    let (status, _, long) = long.await;
+    assert_eq!(status.as_u16(), 200);
+    let [long_tokens, long_windows] =
+        ["tokens", "windows"].map(|field| long["usage"][field].as_u64().expect("a number"));
     let mut tokens = 0;
     for _ in 0..7 {
         let (_, _, verdict) = send(&service, post(text)).await;
@@ -153,23 +176,24 @@ async fn n_requests_are_counted_n_times() {
 
     let figures = figures(&service).await;
     let expected = [
-        (r#"tasnif_http_requests_total{route="/v1/classify",status="200"}"#, 9),
+        (r#"tasnif_http_requests_total{route="/v1/classify",status="200"}"#, 10),
         (r#"tasnif_http_requests_total{route="/v1/classify",status="422"}"#, 4),
+        (r#"tasnif_http_requests_total{route="/v1/classify",status="429"}"#, 6),
         (r#"tasnif_http_requests_total{route="/v1/topics",status="200"}"#, 5),
         (r#"tasnif_http_requests_total{route="/v1/models",status="200"}"#, 1),
         (r#"tasnif_http_requests_total{route="/health/live",status="200"}"#, 1),
         (r#"tasnif_http_requests_total{route="/metrics",status="200"}"#, 1),
         (r#"tasnif_http_requests_total{route="none",status="404"}"#, 3),
-        (r#"tasnif_http_request_seconds_count{route="/v1/classify"}"#, 13),
-        (r#"tasnif_articles_total{model="tiny",outcome="answered"}"#, 12),
+        (r#"tasnif_http_request_seconds_count{route="/v1/classify"}"#, 20),
+        (r#"tasnif_articles_total{model="tiny",outcome="answered"}"#, 13),
         (r#"tasnif_articles_total{model="tiny",outcome="invalid"}"#, 1),
-        (r#"tasnif_tokens_total{model="tiny"}"#, tokens / 7 * 12),
-        ("tasnif_queue_wait_seconds_count", 12),
-        ("tasnif_batch_sequences_sum", 12),
-        ("tasnif_tokenization_seconds_count", 13),
+        (r#"tasnif_tokens_total{model="tiny"}"#, long_tokens + tokens / 7 * 12),
+        ("tasnif_queue_wait_seconds_count", 13),
+        ("tasnif_batch_sequences_sum", long_windows + 12),
+        ("tasnif_tokenization_seconds_count", 14),
         ("tasnif_queue_tokens", 0),
         ("tasnif_queue_sequences", 0),
-        ("tasnif_queue_limit_tokens", SETTINGS.queue_tokens as u64),
+        ("tasnif_queue_limit_tokens", settings.queue_tokens as u64),
         (r#"tasnif_model_info{model="tiny",version="1.0.0"}"#, 1),
     ];
     for (name, value) in expected {
@@ -186,5 +210,5 @@ async fn n_requests_are_counted_n_times() {
         .filter(|(name, _)| name.starts_with("tasnif_http_requests_total"))
         .map(|(_, n)| n)
         .sum();
-    assert_eq!(requests, 24.0);
+    assert_eq!(requests, 31.0);
 }

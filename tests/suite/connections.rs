@@ -70,6 +70,48 @@ fn slow_and_large_senders_are_cut_off() {
     assert_eq!(running.send("GET", "/health/live", None).0, 200);
 }
 
+/// The connections beyond the bound wait, and each that ends lets one in.
+#[test]
+fn a_connection_beyond_the_bound_waits_for_one_to_end() {
+    let running = start(&["--max-connections", "2"]);
+    let connect = || {
+        let mut stream = TcpStream::connect(running.address).expect("a connection");
+        stream
+            .write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+            .expect("sent");
+        stream
+    };
+    let answered = |stream: &mut TcpStream, patience: Duration| {
+        stream.set_read_timeout(Some(patience)).expect("a timeout");
+        let mut answer = [0; 12];
+        match stream.read_exact(&mut answer) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            read => {
+                read.expect("an answer");
+                answer == *b"HTTP/1.1 200"
+            }
+        }
+    };
+    let (soon, long) = (Duration::from_millis(200), Duration::from_secs(20));
+    let mut open = [connect(), connect()];
+    for stream in &mut open {
+        assert!(answered(stream, long));
+    }
+    let [mut third, mut fourth] = [connect(), connect()];
+    assert!(!answered(&mut third, soon) && !answered(&mut fourth, soon));
+    let [first, mut second] = open;
+    drop(first);
+    assert!(answered(&mut third, long) && !answered(&mut fourth, soon));
+    // Two are open, and one of them says so.
+    second
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .expect("sent");
+    let mut figures = String::new();
+    second.read_to_string(&mut figures).expect("an answer");
+    assert!(figures.contains("\ntasnif_http_connections 2\n"), "{figures}");
+    assert!(answered(&mut fourth, long));
+}
+
 #[test]
 fn a_client_that_leaves_frees_its_place_and_is_counted() {
     let running = start(&["--threads", "1", "--batch-tokens", "64"]);

@@ -26,7 +26,7 @@ pub(super) const VOTE: &str = "The government lost the vote in parliament.";
         Message,
         kserve::ModelReady,
         kserve::v1::Answer,
-        kserve::v2::Answer,
+        kserve::v2::infer::Answer,
         kserve::v2::Live,
         kserve::v2::Metadata,
         kserve::v2::Ready,
