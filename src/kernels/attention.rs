@@ -30,10 +30,12 @@ pub struct AttentionScratch {
     /// `[query of the block][keys rounded up to 16]`
     scores: Vec<f32>,
     /// What a matrix unit reads and writes.
+    #[cfg(target_arch = "x86_64")]
     pub(super) tiles: Vec<Tile>,
 }
 
 /// A tile of a matrix unit: 16 lines of 64 bytes.
+#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Tile(pub(super) [u8; 1024]);

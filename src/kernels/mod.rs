@@ -25,6 +25,8 @@ mod generic;
 mod layer;
 mod lengths;
 mod linear;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod norm;
 mod pack;
 mod quantise;
@@ -57,6 +59,8 @@ pub enum Isa {
     AvxVnni(avx2::Avx2<avx2::Vnni>),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2<avx2::Pairs>),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
     Portable(generic::Portable),
 }
 
@@ -78,6 +82,8 @@ impl Isa {
             avx2::Avx2::<avx2::Vnni>::detect().map(Self::AvxVnni),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::<avx2::Pairs>::detect().map(Self::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            neon::Neon::detect().map(Self::Neon),
         ];
         fast.into_iter().flatten().chain([Self::Portable(generic::Portable)])
     }
@@ -93,6 +99,8 @@ impl Isa {
             Self::AvxVnni(_) => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
             Self::Portable(_) => "portable",
         }
     }
@@ -110,6 +118,8 @@ impl Isa {
             Self::AvxVnni(simd) => of(simd),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => of(simd),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(simd) => of(simd),
             Self::Portable(simd) => of(simd),
         }
     }
@@ -124,6 +134,8 @@ impl Isa {
             Self::AvxVnni(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => simd.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(simd) => simd.run(kernel),
             Self::Portable(simd) => simd.run(kernel),
         }
     }

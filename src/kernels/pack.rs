@@ -19,6 +19,7 @@ const QUADS_TOGETHER: usize = 2;
 
 /// What the 16-bit lanes had no room for: weights to be added to those of quad `quad` of the rows.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2's pairs alone"))]
 pub(super) struct Extra {
     pub(super) quad: u32,
     pub(super) weights: Quad,
@@ -111,6 +112,7 @@ pub struct PackedLinear {
 
 /// One panel of a [`PackedLinear`].
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2's pairs alone"))]
 pub(super) struct Panel<'a> {
     pub(super) quads: &'a [Quad],
     /// Where the quads of each block end.

@@ -1,7 +1,7 @@
 //! GELU, exponentials and norms.
 
+use super::super::*;
 use super::{Random, each_isa, f64s};
-use crate::kernels::*;
 
 #[test]
 fn gelu_errs_by_less_than_a_millionth() {

@@ -1,7 +1,7 @@
 //! Attention within sequences and their branches.
 
+use super::super::*;
 use super::{Random, each_isa, lengths, rows};
-use crate::kernels::*;
 
 #[test]
 fn attention_is_that_of_the_reference() {

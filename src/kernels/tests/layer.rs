@@ -1,7 +1,7 @@
 //! A whole layer.
 
+use super::super::*;
 use super::{Owned, Random, each_isa, f64s, lengths, rows};
-use crate::kernels::*;
 
 /// A layer of 2 heads of 32 and 200 intermediate channels, its parts owned.
 struct Parts {

@@ -1,7 +1,7 @@
 //! Quantising rows, and their product with a layer's weights.
 
+use super::super::*;
 use super::{Owned, Random, each_isa};
-use crate::kernels::*;
 
 type Weight = fn(&mut Random, usize) -> i8;
 type Activation = fn(&mut Random, usize) -> f32;
