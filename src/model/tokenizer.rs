@@ -5,19 +5,35 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::{
-    DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Result, Token, TokenizerImpl,
+    Decoder, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Result, Token, TokenizerImpl,
 };
 
 use super::unigram::Unigram;
 
 /// What reads a tokenizer.json of any kind.
-pub type Tokenizer =
-    TokenizerImpl<Vocabulary, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+pub type Tokenizer = TokenizerImpl<Vocabulary, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, Unread>;
+
+/// The decoder, which is passed over: no text is made from tokens here, and the crate's own panics where a file breaks off
+/// within it.
+#[derive(Debug, Clone)]
+pub struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl Decoder for Unread {
+    fn decode_chain(&self, tokens: Vec<String>) -> Result<Vec<String>> {
+        Ok(tokens)
+    }
+}
 
 /// Pieces of text and their ids, and how a word is cut into them.
 #[derive(Debug)]

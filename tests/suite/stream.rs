@@ -197,13 +197,16 @@ async fn a_caller_who_leaves_frees_its_place() {
     while batcher.load() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    // What an article takes can only shrink from here on: an estimate until it is tokenized, then less with each batch.
+    let alone = batcher.load();
     let second = start();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let both = batcher.load();
+    while batcher.load() <= alone {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     second.abort();
     let _ = second.await;
     assert!(!first.is_finished());
-    assert!(batcher.load() <= both / 2 + 1, "{} of {both} tokens", batcher.load());
+    assert!(batcher.load() <= alone, "{} tokens, {alone} before", batcher.load());
     first.abort();
     let _ = first.await;
     assert_eq!(batcher.load(), 0);
