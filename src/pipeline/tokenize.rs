@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokenizers::Encoding;
 
 use super::PipelineError;
@@ -30,6 +31,7 @@ pub struct TextTokenizer {
 
 impl TextTokenizer {
     pub fn new(tokenizer: Arc<Tokenizer>) -> Result<Self, PipelineError> {
+        check_post_processor(&tokenizer)?;
         let unknown = ["<unk>", "[UNK]"]
             .iter()
             .find_map(|name| tokenizer.token_to_id(name))
@@ -88,6 +90,37 @@ impl Tokens {
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
+}
+
+/// Refuses what the tokenizers crate would panic on: a template with a special token that the post-processor does not list, or
+/// with a second text where there is one.
+fn check_post_processor(tokenizer: &Tokenizer) -> Result<(), PipelineError> {
+    fn check(processor: &Value) -> Result<(), String> {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        list(&processor["processors"]).iter().try_for_each(check)?;
+        for name in ["single", "pair"] {
+            for piece in list(&processor[name]) {
+                if let Some(id) = piece["SpecialToken"]["id"].as_str()
+                    && processor["special_tokens"].get(id).is_none()
+                {
+                    return Err(format!(
+                        "its post-processor's {name:?} names {id:?}, which is none of its special_tokens"
+                    ));
+                }
+                if name == "single" && piece["Sequence"]["id"] == "B" {
+                    return Err("its post-processor's \"single\" names a second text".to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+    let Some(processor) = tokenizer.get_post_processor() else {
+        return Ok(());
+    };
+    serde_json::to_value(processor)
+        .map_err(|error| error.to_string())
+        .and_then(|processor| check(&processor))
+        .map_err(PipelineError::Tokenizer)
 }
 
 /// The special tokens that the tokenizer's post-processor puts before the first text of a sequence, between it and the

@@ -114,7 +114,11 @@ impl Described {
             let row = form.row_bytes(columns)?;
             outer.iter().try_fold(row, |bytes, &size| bytes.checked_mul(size))
         });
-        let range = bytes.and_then(|bytes| {
+        // Nothing times too much is nothing, but who multiplies in another order overflows.
+        let countable = shape
+            .iter()
+            .try_fold(1_usize, |count, &size| count.checked_mul(size.max(1)));
+        let range = bytes.filter(|_| countable.is_some()).and_then(|bytes| {
             let begin = data.checked_add(offset)?;
             Some(begin..begin.checked_add(bytes)?)
         });
