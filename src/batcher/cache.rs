@@ -87,7 +87,11 @@ impl Cache {
         }
         let found = sequences.iter().map(|sequence| {
             let key = pipeline.key(sequence);
-            let found = self.state().get(&key, self.chunk_bytes(0));
+            let mut state = self.state();
+            let found = state.get(&key, self.chunk_bytes(0));
+            // What moves to the newest chunk needs room as what is new does.
+            state.keep_within(self.most_bytes);
+            drop(state);
             let counter = if found.is_some() { &self.hits } else { &self.misses };
             counter.inc();
             found
@@ -106,9 +110,7 @@ impl Cache {
         let chunk_bytes = self.chunk_bytes(words.len() * size_of::<u32>());
         let mut state = self.state();
         state.put(key, &words, chunk_bytes);
-        while state.bytes() > self.most_bytes && !state.chunks.is_empty() {
-            state.forget_oldest();
-        }
+        state.keep_within(self.most_bytes);
     }
 
     /// Of a new chunk that has to take a reading of `bytes`.
@@ -182,6 +184,12 @@ impl State {
             chunk.words.extend_from_slice(words);
             chunk.keys.push(key);
             self.places.insert(key, place);
+        }
+    }
+
+    fn keep_within(&mut self, most_bytes: usize) {
+        while self.bytes() > most_bytes && !self.chunks.is_empty() {
+            self.forget_oldest();
         }
     }
 
