@@ -34,12 +34,14 @@ HOW = """\
 
 The trunk is {base}, a multilingual encoder of 12 layers; its word embeddings stay as they came (4-bit blocks), its
 layers were fine-tuned with two linear heads, on mean-pooled states, for both tasks at once (`scripts/train.py`), in
-three stages: on the annotated articles with one target a pass (`scripts/configs/{name}-stage1.toml`); on more data
+four stages: on the annotated articles with one target a pass (`scripts/configs/{name}-stage1.toml`); on more data
 with all targets of an article in one pass (`scripts/configs/{name}-stage2.toml`), namely texts of the public sets
 with labels of our own (`scripts/data/labelled.jsonl`: ids and labels), claims and posts of public stance sets,
 sentences of SIB-200, and 25 texts written for a thin place of the data, cybersecurity outside English
-(`scripts/data/written.jsonl`); then for longer, with 1,700 more labels of our own and more of the claims, which are
-read where the claim's words stand (`scripts/configs/{name}.toml`; each tells how much of a set an epoch takes). The
+(`scripts/data/written.jsonl`); for longer, with 1,700 more labels of our own and more of the claims, which are
+read where the claim's words stand (`scripts/configs/{name}-stage3.toml`); and with @N@ further labels of our own,
+among them claims about the same persons and places that a text says nothing of, in windows that hold such a text
+whole, some of which hold two of them (`scripts/configs/{name}.toml`; each tells how much of a set an epoch takes). The
 weights ship as int8 with a scale per output channel.{progress} Texts are the title and beginning of an article, up to
 1,100 characters; the longer ones of service are read in windows.
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Load a running service with twice what it can answer, from clients of all manners, and say whether it bears it.
 
-    tasnif serve --model default &
+    tasnif serve --model default --cache-mb 0 &
     scripts/soak.py --minutes 30 --record soak.json
+
+Its texts come again: with a cache of readings the load would be the cache's, hence `--cache-mb 0`.
 
 It measures the saturated rate first: a closed loop of well-behaved clients, each of which asks again as soon as it is
 answered. Then requests come at random at twice that rate, whatever becomes of them: posts, articles of up to 60,000

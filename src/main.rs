@@ -7,6 +7,7 @@ use tasnif::config::{Cli, Command};
 use tasnif::{commands, telemetry};
 
 fn main() -> ExitCode {
+    tasnif::weights::share_arenas();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

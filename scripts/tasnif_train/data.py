@@ -224,7 +224,8 @@ class Sampling:
     """What one pass over an article asks, and how texts are varied.
 
     In the pair layout a pass has one target: empty, foreign or the article's own in these shares. In the shared layout
-    it has all of its own targets, the empty one and `foreign` foreign ones.
+    it has all of its own targets, the empty one and `foreign` foreign ones. `mix` is the share of the annotated
+    articles that share their window with another of their language, which is how a long article of two topics looks.
     """
 
     empty: float = 0.20
@@ -233,6 +234,7 @@ class Sampling:
     same_language: float = 0.5
     drop_title: float = 0.15
     crop: float = 0.25
+    mix: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,10 @@ class Draw:
     drop_title: bool = False
     crop: float | None = None
     """Where to begin in a text longer than the window, 0 = start … 1 = as late as fills it; None = the start."""
+    other: Article | None = None
+    """What stands in the same window, behind the article."""
+    share: float = 0.5
+    """The article's part of a window that can't hold both."""
 
 
 @dataclass
@@ -260,6 +266,12 @@ class Foreign:
             self.by_language.setdefault(article.lang, []).append(article)
         for lang, of_language in self.by_language.items():
             self.common[lang] = common_words(a.text for a in of_language)
+
+    def other(self, article: Article, rng: random.Random) -> Article | None:
+        """Another article of the same language."""
+        others = self.by_language.get(article.lang, [])
+        chosen = rng.choice(others) if len(others) > 1 else article
+        return None if chosen.id == article.id else chosen
 
     def draw(self, article: Article, rng: random.Random, same_language: float, tries: int = 50) -> str | None:
         """A target of another article that shares no topic, the words of which the text does not contain."""
@@ -283,7 +295,20 @@ def draw_article(
     drop_title = rng.random() < sampling.drop_title
     crop = rng.random() if rng.random() < sampling.crop else None
     draw = draw_pairs if shared else draw_pair
-    return Draw(article, draw(article, foreign, sampling, rng), drop_title, crop)
+    pairs = draw(article, foreign, sampling, rng)
+    # No draw is made where nothing is mixed: recipes without it keep their sequence of draws.
+    mixed = shared and sampling.mix and article.known is None and rng.random() < sampling.mix
+    if mixed and (other := foreign.other(article, rng)):
+        return draw_both(article, other, foreign.common[article.lang], rng)
+    return Draw(article, pairs, drop_title, crop)
+
+
+def draw_both(article: Article, other: Article, common: frozenset[str], rng: random.Random) -> Draw:
+    """A window of two articles: neither is its main subject, and a target that both speak of has no certain stance."""
+    pairs = [pair for pair in article.pairs if not shares_words(pair.target, other.text, common)]
+    pairs += [pair for pair in other.pairs if not shares_words(pair.target, article.text, common)]
+    rng.shuffle(pairs)
+    return Draw(article, tuple(pairs), other=other, share=rng.uniform(0.35, 0.65))
 
 
 def draw_pairs(article: Article, foreign: Foreign, sampling: Sampling, rng: random.Random) -> tuple[Pair, ...]:

@@ -111,6 +111,15 @@ def nearest_start(tokens: Sequence[int], target: Sequence[int], room: int) -> in
     return max(starts, key=held)
 
 
+def both(first: Sequence[int], second: Sequence[int], room: int, share: float) -> list[int]:
+    """Two texts in one window: as they are if they fit, else each by its beginning, the first with `share` of the room.
+
+    What one of them leaves of its part is the other's.
+    """
+    length = min(len(first), max(round(share * room), room - len(second)))
+    return [*first[:length], *second[: room - length]]
+
+
 def even_windows(tokens: Sequence[int], room: int, overlap: int) -> list[list[int]]:
     """As few windows as fit, about equally long: the service's, where no sentence ends. Nothing is read more often than
     the overlap says, which is what a comparison of speed needs.

@@ -21,7 +21,7 @@ from tasnif_train.config import Config
 from tasnif_train.data import Article, Draw
 from tasnif_train.model import Classifier, collate, parameter_groups
 from tasnif_train.predict import encode, held_out_questions, layout_of, predict
-from tasnif_train.sequence import Encoded, assemble, nearest_start
+from tasnif_train.sequence import Encoded, assemble, both, nearest_start
 
 log = logging.getLogger("train")
 
@@ -105,6 +105,7 @@ class Trainer:
     def examples(self, draws: Sequence[Draw]) -> list[Example]:
         texts = [data.without_title(d.article.text) if d.drop_title else d.article.text for d in draws]
         targets = iter(encode(self.tokenizer, [p.target for d in draws for p in d.pairs]))
+        others = iter(encode(self.tokenizer, [d.other.text for d in draws if d.other]))
         examples = []
         for draw, text in zip(draws, encode(self.tokenizer, texts), strict=True):
             own = [next(targets) for _ in draw.pairs]
@@ -114,11 +115,17 @@ class Trainer:
             if draw.crop is None and article.known is not None and own:
                 # The articles of claims are long, and what they say of the claim may stand anywhere.
                 start = nearest_start(text, own[0], room)
+            window = text[start : start + room] if draw.other is None else both(text, next(others), room, draw.share)
+            of = [article] if draw.other is None else [article, draw.other]
+            held = [any(label in a.topics for a in of) for label in self.labels]
             examples.append(
                 Example(
-                    assemble(self.layout, own, text[start : start + room]),
-                    [float(label in article.topics) for label in self.labels],
-                    [float(article.knows(label)) for label in self.labels],
+                    assemble(self.layout, own, window),
+                    [float(holds) for holds in held],
+                    [
+                        float(holds or all(a.knows(label) for a in of))
+                        for holds, label in zip(held, self.labels, strict=True)
+                    ],
                     [pair.stance for pair in draw.pairs],
                 )
             )

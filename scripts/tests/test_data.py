@@ -103,6 +103,26 @@ def test_a_shared_pass_asks_everything() -> None:
     assert kinds == {(False, False): 1, (True, False): 1, (False, True): 2}
 
 
+def test_two_articles_in_a_window_keep_the_targets_that_only_one_of_them_speaks_of() -> None:
+    articles = [
+        article(0, {"a"}, "Ankara", text="About Ankara and Cairo."),
+        article(1, {"b"}, "Cairo", text="About Cairo alone."),
+    ]
+    draw = data.draw_article(articles[0], Foreign(articles), Sampling(mix=1.0), random.Random(0), shared=True)
+    assert draw.other is articles[1]
+    assert [pair.target for pair in draw.pairs] == ["Ankara"]
+    assert 0.35 <= draw.share <= 0.65
+
+
+def test_an_article_alone_in_its_language_or_of_a_public_set_is_not_mixed() -> None:
+    articles = [article(0, {"a"}, "one", text="text"), article(1, {"b"}, "two", text="text", lang="ar")]
+    foreign = Foreign(articles)
+    public = claim(2, "text", "claim", 0)
+    for alone in (articles[0], public):
+        draw = data.draw_article(alone, foreign, Sampling(mix=1.0), random.Random(0), shared=True)
+        assert draw.other is None
+
+
 def claim(i: int, text: str, target: str, stance: int) -> Article:
     return Article(str(i), "ar", "s", "mit", text, known=frozenset(), pairs=(Pair(target, stance),))
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasnif_train.sequence import Layout, assemble, even_windows, nearest_start, windows
+from tasnif_train.sequence import Layout, assemble, both, even_windows, nearest_start, windows
 
 LAYOUT = Layout(tokens=32, target_tokens=4, prefix=(7, 8), overlap=4)
 
@@ -56,6 +56,19 @@ def test_even_windows_read_nothing_more_often_than_the_overlap_says(length: int)
     assert sum(map(len, cut)) == length + 4 * (len(cut) - 1)
     assert {t for w in cut for t in w} == set(range(length))
     assert max(map(len, cut)) - min(map(len, cut)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        pytest.param(3, 4, (3, 4), id="both whole"),
+        pytest.param(3, 40, (3, 7), id="the second has what the first leaves"),
+        pytest.param(40, 3, (7, 3), id="the first has what the second leaves"),
+        pytest.param(40, 40, (4, 6), id="each its share"),
+    ],
+)
+def test_two_texts_share_a_window(first: int, second: int, kept: tuple[int, int]) -> None:
+    assert both([1] * first, [2] * second, room=10, share=0.4) == [1] * kept[0] + [2] * kept[1]
 
 
 @pytest.mark.parametrize(

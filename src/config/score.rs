@@ -33,8 +33,8 @@ pub struct ScoreArgs {
     pub engine: EngineArgs,
 
     /// Memory for answers to texts that come again, word for word; 32 pays where many rows have the same text.
-    // Off: an archive is mostly read once, and what is kept of it is of no use. Measured on posts, 10,000 of them peak at
-    // 120 MB and 100,000 at 123 MB without it; with 32 MB of it 100,000 peaked at 249 MB.
+    // Off: an archive is mostly read once, and what is kept of it is of no use. Measured on posts, 10,000 of them and
+    // 100,000 peak at 125 MB without it; docs/performance.md.
     #[arg(long, env = "TASNIF_CACHE_MB", value_name = "MB", default_value_t = 0)]
     cache_mb: usize,
 

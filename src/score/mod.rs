@@ -5,7 +5,7 @@
 //! decompress, cut, parse     sort, batcher, reorder   encode, compress, flush, count
 //! ```
 //!
-//! - `records`, `jsonl`, `csv`, `parquet_reader`: bytes to rows; each good or with the reason why not.
+//! - `records`, `jsonl`, `csv`, `parquet_pages`, `parquet_reader`: bytes to rows; each good or with the reason why not.
 //! - `run`: rows to verdicts; `progress` tells.
 //! - `writer`, `flat`, `parquet_writer`: verdicts to bytes, in chunks that depend on their rows alone.
 //! - `journal`, `fingerprint`: what is done, and whether a run is the same run.
@@ -16,6 +16,7 @@ mod flat;
 mod format;
 mod journal;
 pub mod jsonl;
+mod parquet_pages;
 mod parquet_reader;
 mod parquet_writer;
 mod progress;

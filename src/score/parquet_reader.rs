@@ -6,13 +6,14 @@ use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use parquet::column::reader::ColumnReader;
+use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use serde_json::Value as Json;
 
+use super::parquet_pages::Plausible;
 use super::reader::{Kept, Opened, Position, ReadError, Reader, has_columns};
 use super::row::{Fields, Mapped, Parsed, Row, RowError};
 use super::value::{Meaning, Value};
@@ -131,7 +132,8 @@ impl ParquetRows {
             let group = self.file.get_row_group(self.group)?;
             self.left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
             for column in &mut self.columns {
-                column.reader = Some(group.get_column_reader(column.leaf)?);
+                let pages = Plausible::new(group.get_column_page_reader(column.leaf)?, column.descriptor.clone());
+                column.reader = Some(get_column_reader(column.descriptor.clone(), Box::new(pages)));
             }
             self.group += 1;
         }

@@ -26,7 +26,7 @@ pub use form::Form;
 pub use int8::Int8Rows;
 pub use rows::Rows;
 pub use shared::Shared;
-pub use trim::{Trim, trim};
+pub use trim::{Trim, share_arenas, trim};
 
 use mapped::Mapped;
 
