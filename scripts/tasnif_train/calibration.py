@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,45 +127,42 @@ def fit_topics(logits: F64, truth: Bool) -> TopicCalibration:
         scale.append(max(float(fitted[0]), 0.1))
         bias.append(float(fitted[1]))
     calibration = TopicCalibration(np.array(scale), np.array(bias))
-    threshold = fit_thresholds(calibration.apply(logits), truth)
-    return TopicCalibration(calibration.scale, calibration.bias, threshold)
+    return TopicCalibration(calibration.scale, calibration.bias, fit_thresholds(logits, truth, calibration))
 
 
-def best_threshold(scores: F64, truth: Bool) -> float:
-    """The threshold of highest F1, half-way between the two scores that it parts."""
+def best_threshold(scores: F64, truth: Bool, otherwise: float) -> float:
+    """The threshold of highest F1, half-way between the two scores that it parts; `otherwise` without a positive."""
     if not truth.any():
-        return 0.5
+        return otherwise
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     tp = np.cumsum(truth[order])
     f1 = 2 * tp / (np.arange(1, len(ranked) + 1) + truth.sum())
     best = int(f1.argmax())
-    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    below = ranked[min(best + 1, len(ranked) - 1)]
     return float((ranked[best] + below) / 2)
 
 
 def fit_thresholds(
-    scores: F64, truth: Bool, prior_positives: float = 100.0, bounds: tuple[float, float] = (0.15, 0.7)
+    logits: F64,
+    truth: Bool,
+    calibration: TopicCalibration,
+    prior_positives: float = 300.0,
+    bounds: tuple[float, float] = (0.15, 0.7),
 ) -> F64:
-    """Per label the threshold of best F1, drawn towards the common one as if that had `prior_positives` positives.
+    """Per label the calibrated score of the logit of best F1, which is drawn towards the common one as if that had
+    `prior_positives` positives.
 
-    A hundred, since few labels have as many in a tuning split of 400 articles: of 1.1.0, micro-F1 in ten folds is .812
-    with it, .809 with 25 and .811 with the common one alone. The average is taken on logits. Bounds keep a label with
-    few positives from being given away for nothing or hidden for ever.
+    Three hundred, since few labels have fifty in a tuning split of 400 articles; and common is the raw logit, not the
+    calibrated score, since the bias of a label's calibration is as uncertain as its threshold. Of 1.3.0, micro-F1 in
+    ten folds is .822 so, .820 with 100, .811 with each label's own; on calibrated scores, .819 with 300 and .815 with
+    100. Bounds keep a label with few positives from being given away for nothing or hidden for ever.
     """
-
-    def logit(p: F64 | float) -> Any:
-        clipped = np.clip(p, 1e-4, 1 - 1e-4)
-        return np.log(clipped / (1 - clipped))
-
-    common = best_threshold(scores.ravel(), truth.ravel())
-    thresholds = []
-    for i in range(scores.shape[1]):
-        positives = float(truth[:, i].sum())
-        own = best_threshold(scores[:, i], truth[:, i])
-        mixed = (positives * logit(own) + prior_positives * logit(common)) / (positives + prior_positives)
-        thresholds.append(float(np.clip(sigmoid(np.asarray(mixed)), *bounds)))
-    return np.array(thresholds)
+    common = best_threshold(logits.ravel(), truth.ravel(), 0.0)
+    positives = truth.sum(axis=0)
+    own = np.array([best_threshold(logits[:, i], truth[:, i], common) for i in range(logits.shape[1])])
+    mixed = (positives * own + prior_positives * common) / (positives + prior_positives)
+    return np.asarray(np.clip(calibration.apply(mixed), *bounds), dtype=np.float64)
 
 
 def fit_stance(logits: F64, truth: Int, iterations: int = 500) -> StanceCalibration:

@@ -30,20 +30,25 @@ def test_a_label_met_twice_stays_near_the_common_fit() -> None:
 
 def test_the_best_threshold_parts_the_scores() -> None:
     scores = np.array([0.9, 0.8, 0.3, 0.1])
-    assert c.best_threshold(scores, np.array([True, True, False, False])) == pytest.approx(0.55)
+    assert c.best_threshold(scores, np.array([True, True, False, False]), 0.5) == pytest.approx(0.55)
+    assert c.best_threshold(scores, np.zeros(4, dtype=bool), 0.4) == 0.4
 
 
 def test_thresholds_of_rare_labels_are_drawn_to_the_common_one_and_bounded() -> None:
     rng = np.random.default_rng(2)
     common_truth = rng.random(1000) < 0.3
-    common = np.where(common_truth, 0.6, 0.4) + rng.normal(0, 0.02, 1000)
+    common = np.where(common_truth, 0.5, -0.5) + rng.normal(0, 0.02, 1000)
     rare_truth = np.zeros(1000, bool)
     rare_truth[0] = True
-    rare = np.full(1000, 0.01)
-    rare[0] = 0.02
-    thresholds = c.fit_thresholds(np.stack([common, rare], axis=1), np.stack([common_truth, rare_truth], axis=1))
+    rare = np.full(1000, -5.0)
+    rare[0] = -4.0
+    logits, truth = np.stack([common, rare], axis=1), np.stack([common_truth, rare_truth], axis=1)
+    # Each label's own threshold parts it without a fault: 0 and -4.5.
+    thresholds = c.fit_thresholds(logits, truth, c.TopicCalibration(np.array([1.0, 2.0]), np.array([0.0, 1.0])))
     assert thresholds[0] == pytest.approx(0.5, abs=0.05)
-    assert thresholds[1] > 0.25
+    assert thresholds[1] == pytest.approx(0.7)
+    lower = c.fit_thresholds(logits, truth, c.TopicCalibration(np.array([1.0, 0.5]), np.array([0.0, -0.5])))
+    assert lower[1] == pytest.approx(0.377, abs=0.02)
 
 
 def test_stance_temperature_cools_overconfidence() -> None:
