@@ -110,7 +110,7 @@ pub(super) fn models() -> Value {
         base: "intfloat/multilingual-e5-small".to_owned(),
         tasks: vec![Served::Topics, Served::Stance, Served::Labels],
         languages: vec!["ar".to_owned(), "en".to_owned()],
-        window_tokens: 256,
+        window_tokens: 384,
         training: vec![Training {
             source: "https://example.org/news".to_owned(),
             license: "CC-BY-4.0".to_owned(),

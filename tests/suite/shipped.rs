@@ -104,7 +104,7 @@ fn int8_agrees_with_f32() {
 /// Nothing is truncated: a topic of the last window is found, and the first stays.
 #[test]
 fn a_long_article_keeps_the_topics_of_its_end() {
-    let verdict = alone(&shipped(), &text(&format!("{}\n{ATTACK}", MATCH.repeat(12))));
+    let verdict = alone(&shipped(), &text(&format!("{}\n{ATTACK}", MATCH.repeat(20))));
     let topics = assigned(&verdict);
     assert!(verdict.usage.windows >= 3, "{:?}", verdict.usage);
     assert!(topics.contains(&"sport") && topics.contains(&"terrorism"), "{topics:?}");
