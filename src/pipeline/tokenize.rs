@@ -96,10 +96,10 @@ impl Tokens {
 /// with a second text where there is one.
 fn check_post_processor(tokenizer: &Tokenizer) -> Result<(), PipelineError> {
     fn check(processor: &Value) -> Result<(), String> {
-        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        list(&processor["processors"]).iter().try_for_each(check)?;
+        let list = |name: &str| processor[name].as_array().into_iter().flatten();
+        list("processors").try_for_each(check)?;
         for name in ["single", "pair"] {
-            for piece in list(&processor[name]) {
+            for piece in list(name) {
                 if let Some(id) = piece["SpecialToken"]["id"].as_str()
                     && processor["special_tokens"].get(id).is_none()
                 {

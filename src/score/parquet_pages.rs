@@ -63,12 +63,10 @@ impl PageReader for Plausible {
 }
 
 fn check(page: &Page, column: &ColumnDescPtr) -> Result<()> {
-    let runs = match page.encoding() {
-        Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
-        // Lengths of the prefixes that strings share with those before, then lengths of the rest.
-        Encoding::DELTA_BYTE_ARRAY => 2,
-        _ => return Ok(()),
-    };
+    let runs = runs_of_lengths(page.encoding());
+    if runs == 0 {
+        return Ok(());
+    }
     let promised = || ParquetError::General("a page promises more strings than it can hold".to_owned());
     let mut rest = values(page, column).ok_or_else(promised)?;
     for _ in 0..runs {
@@ -79,6 +77,15 @@ fn check(page: &Page, column: &ColumnDescPtr) -> Result<()> {
         rest = rest.get(end..).ok_or_else(promised)?;
     }
     Ok(())
+}
+
+fn runs_of_lengths(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
+        // Lengths of the prefixes that strings share with those before, then lengths of the rest.
+        Encoding::DELTA_BYTE_ARRAY => 2,
+        _ => 0,
+    }
 }
 
 /// What stands behind a page's levels.
@@ -235,8 +242,7 @@ mod tests {
                     }
                     // The last run ends where the strings begin: the walk over the levels and runs before it was right.
                     let mut rest = values(&page, &column).unwrap_or_default();
-                    let runs = if encoding == Encoding::DELTA_BYTE_ARRAY { 2 } else { 1 };
-                    for _ in 0..runs {
+                    for _ in 0..runs_of_lengths(encoding) {
                         let (count, end) = delta_run(rest).unwrap_or_default();
                         assert!(0 < count && count < strings as u64, "{encoding} {version:?}: {count}");
                         rest = &rest[end..];
