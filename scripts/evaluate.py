@@ -22,8 +22,9 @@ import logging
 import sys
 from pathlib import Path
 
-from tasnif_train import bundle, calibration, data, evaluation, markdown
+from tasnif_train import bundle, calibration, corpus, data, evaluation, markdown
 from tasnif_train import config as configuration
+from tasnif_train.apart import Kept
 from tasnif_train.service import Service
 
 
@@ -47,6 +48,13 @@ def main() -> int:
     )
     parser.add_argument(
         "--baselines", type=Path, metavar="TRAIN", help="fit target-only and text-only stance on this file"
+    )
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        metavar="DATA",
+        help="directory of the training data: adds figures for the texts that stand in a set of training too, and for "
+        "the others (training leaves such texts out; weights that it began from may have seen them)",
     )
     parser.add_argument("--languages", nargs="*", help="only these")
     parser.add_argument("--limit", type=int, help="only the first so many")
@@ -80,6 +88,7 @@ def main() -> int:
 
         # First, for they may fail: a test file is to be looked at once.
         trained = baselines.shortcuts(split(args.baselines)[0], articles)
+    elsewhere = Kept(corpus.texts(config, args.config, args.trained)) if args.trained else None
     judged = evaluation.ask(backend, articles)
     labels = sorted({label for answer in judged.main for label in answer.topics})
     engine = "the tasnif service" if args.url else f"torch, bundle {args.torch.name}"
@@ -95,6 +104,7 @@ def main() -> int:
             labels,
             manifest.languages if manifest else (),
             calibration.of_manifest(manifest, labels) if manifest else None,
+            elsewhere,
         ),
     }
     figures["shortcuts"] |= trained

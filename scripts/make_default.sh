@@ -19,7 +19,9 @@ python=${PYTHON:-python3} run=${RUN:-runs/default}
     --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage2"
 "$python" scripts/train.py --config scripts/configs/default-stage3.toml --init "$run/stage2/checkpoint.pt" \
     --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage3"
-"$python" scripts/train.py --init "$run/stage3/checkpoint.pt" \
+"$python" scripts/train.py --config scripts/configs/default-stage4.toml --init "$run/stage3/checkpoint.pt" \
+    --data "$data" --taxonomy "$taxonomy" --base base --out "$run/stage4"
+"$python" scripts/train.py --init "$run/stage4/checkpoint.pt" \
     --data "$data" --taxonomy "$taxonomy" --base base --out "$run" "$@"
 "$python" scripts/export.py --checkpoint "$run/checkpoint.pt" \
     --base base --data "$data" --taxonomy "$taxonomy" --out models/default

@@ -19,7 +19,7 @@ measure() { # JSON, then what evaluate.py is told
     report=$1
     shift
     [ -e "$report" ] || "$python" scripts/evaluate.py --url "$url" --model "$model" --bundle "$bundle" \
-        --config "$config" --baselines "$training" --json "$report" --markdown /dev/null "$@"
+        --config "$config" --baselines "$training" --trained "$data" --json "$report" --markdown /dev/null "$@"
 }
 
 measure "$run/tuning.json" --held-out "$training"

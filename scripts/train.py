@@ -19,7 +19,7 @@ import argparse
 import logging
 import random
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +27,12 @@ import torch
 from tokenizers import Tokenizer
 
 from tasnif_train import config as configuration
-from tasnif_train import data
-from tasnif_train.data import Article
+from tasnif_train import corpus, data
 from tasnif_train.model import freeze, from_base, set_topic_prior
 from tasnif_train.shipped import load_model
-from tasnif_train.trainer import Corpus, Trainer
+from tasnif_train.trainer import Trainer
 
 log = logging.getLogger("train")
-
-
-def read_extra(
-    config: configuration.Config, folder: Path, annotated: Sequence[Article]
-) -> list[tuple[int, list[Article]]]:
-    """Public sets, without the texts that the annotated articles were drawn from.
-
-    Some annotated articles come from the same sets: kept, such a text could stand on both sides of the split.
-    """
-    openings = {article.text[:60] for article in annotated}
-    sets = []
-    for extra in config.extra:
-        articles, _ = extra.read(folder, config.holdout_percent)
-        sets.append((extra.per_epoch, [a for a in articles if a.text[:60] not in openings]))
-        log.info("%s: %d texts, %d an epoch", extra.name, len(sets[-1][1]), extra.per_epoch)
-    return sets
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -104,19 +87,13 @@ def main() -> int:
     torch.manual_seed(config.optim.seed)
 
     labels = [topic.id for topic in data.read_taxonomy(args.taxonomy)]
-    training, held_out = configuration.read_split(config, args.data)
-    # All of them are trained on: what they teach is measured on real articles.
-    written = configuration.read_written(config, args.config)
-    log.info("%d written articles, %d times an epoch", len(written), config.written_repeat)
-    labelled = configuration.read_labelled(config, args.config, args.data)
-    log.info("%d texts of public sets with labels of our own", len(labelled))
-    extra = read_extra(config, args.data, training + held_out + labelled)
-    training = training + written * config.written_repeat + labelled
-    log.info("%d articles to train on, %d held out", len(training), len(held_out))
+    learned = corpus.read(config, args.config, args.data, labels)
+    log.info("%d articles to train on, %d held out", len(learned.training), len(learned.held_out))
 
     model = from_base(args.base, len(labels), config.optim.dropout)
     freeze(model, config.optim.frozen_layers)
-    set_topic_prior(model, [sum(label in a.topics for a in training) / len(training) for label in labels])
+    positives = [sum(label in a.topics for a in learned.training) for label in labels]
+    set_topic_prior(model, [count / len(learned.training) for count in positives])
     if args.init:
         model.load_state_dict(initial_weights(args.init), strict=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -124,7 +101,7 @@ def main() -> int:
         config,
         model,
         Tokenizer.from_file(str(args.base / "tokenizer.json")),
-        Corpus(labels, training, extra, held_out[: args.evaluation_articles]),
+        replace(learned, held_out=learned.held_out[: args.evaluation_articles]),
         args.out,
         device,
         args.minutes,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tasnif_train import data
-from tasnif_train.data import Article, Sampling
+from tasnif_train.data import Article, Pair, Sampling
 
 
 @dataclass(frozen=True)
 class Extra:
-    """A public set beside the annotated articles, `per_epoch` texts of it each epoch.
+    """A public set beside the annotated articles, `per_epoch` texts of it each epoch, each `repeat` times.
 
     `topics` maps its categories to labels of the taxonomy; without it the set is one of stance. `exclusive` are labels
     that a text of another category does not have. Texts in `excluded_languages` are left out.
@@ -21,6 +21,7 @@ class Extra:
 
     name: str
     per_epoch: int
+    repeat: int = 1
     topics: dict[str, list[str]] | None = None
     exclusive: tuple[str, ...] = ()
     excluded_languages: tuple[str, ...] = ()
@@ -78,6 +79,8 @@ class Config:
     license: str
     base: str
     annotated: str
+    reported: str = ""
+    """Annotated articles for the report alone: read here to keep their texts out of every other set."""
     holdout_percent: int = 10
     excluded_sources: tuple[str, ...] = ()
     written: str = ""
@@ -85,6 +88,8 @@ class Config:
     written_repeat: int = 1
     labelled: str = ""
     """Labels of our own for texts of the public sets; see data.read_labelled."""
+    targets: str = ""
+    """Further targets of our own for the annotated articles: `{id, stance[]}` as in these."""
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     sampling: Sampling = field(default_factory=Sampling)
     optim: Optim = field(default_factory=Optim)
@@ -127,3 +132,9 @@ def read_labelled(config: Config, path: Path, folder: Path) -> list[Article]:
 def read_written(config: Config, path: Path) -> list[Article]:
     """The articles that the configuration at `path` adds to the annotated ones."""
     return data.read_annotated(path.parent.parent / config.written) if config.written else []
+
+
+def read_targets(config: Config, path: Path) -> dict[str, tuple[Pair, ...]]:
+    """By article, the targets that the configuration at `path` adds to the annotated ones."""
+    rows = data.read_jsonl(path.parent.parent / config.targets) if config.targets else ()
+    return {row["id"]: data.parse_pairs(row) for row in rows}

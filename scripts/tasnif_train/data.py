@@ -87,6 +87,10 @@ def is_noncommercial(license_id: str) -> bool:
     return "-nc" in license_id.lower() or "noncommercial" in license_id.lower()
 
 
+def parse_pairs(row: dict[str, Any]) -> tuple[Pair, ...]:
+    return tuple(Pair(p["target"], STANCES.index(p["stance"])) for p in row["stance"])
+
+
 def parse_annotated(row: dict[str, Any]) -> Article:
     return Article(
         id=row["id"],
@@ -95,7 +99,7 @@ def parse_annotated(row: dict[str, Any]) -> Article:
         license=row["license"],
         text=row["text"],
         topics=frozenset(row["topics"]),
-        pairs=tuple(Pair(p["target"], STANCES.index(p["stance"])) for p in row["stance"]),
+        pairs=parse_pairs(row),
         primary=row["primary"] or "",
         unsure=frozenset(row.get("unsure", ())),
     )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasnif_train import metrics
+from tasnif_train.apart import Kept
 from tasnif_train.calibration import StanceCalibration, TopicCalibration, sigmoid, softmax
 from tasnif_train.data import STANCES, UNRELATED, Article, Foreign, Pair
 
@@ -175,20 +176,28 @@ def _calibration(topics: _Topics, stances: tuple[metrics.Int, metrics.F64], fitt
 
 
 def report(
-    judged: Judged, labels: Sequence[str], seen: Sequence[str] = (), fitted: Calibrations | None = None
+    judged: Judged,
+    labels: Sequence[str],
+    seen: Sequence[str] = (),
+    fitted: Calibrations | None = None,
+    elsewhere: Kept | None = None,
 ) -> dict[str, Any]:
     """Figures over everything, over languages that training has seen and those that it hasn't, by language, by source.
 
     `seen` are the languages of training; with `fitted`, the calibration that the scores have gone through, the figures
-    have calibration before and after.
+    have calibration before and after; with `elsewhere`, texts of the sets that training reads, figures for articles
+    that stand there too and for the others.
     """
     everything = range(len(judged.articles))
-    groups: dict[str, dict[str, list[int]]] = {kind: defaultdict(list) for kind in ("training", "languages", "sources")}
+    kinds = ("training", "elsewhere", "languages", "sources")
+    groups: dict[str, dict[str, list[int]]] = {kind: defaultdict(list) for kind in kinds}
     for i, article in enumerate(judged.articles):
         groups["languages"][article.lang].append(i)
         groups["sources"][article.source].append(i)
         if seen:
             groups["training"]["seen" if article.lang in seen else "unseen"].append(i)
+        if elsewhere:
+            groups["elsewhere"]["yes" if elsewhere.holds(article.text) else "no"].append(i)
     topics = _Topics.of(judged, everything, labels)
     result: dict[str, Any] = {
         "topics": _topic_report(judged, everything, labels),

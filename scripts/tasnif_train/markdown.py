@@ -81,4 +81,6 @@ def evaluation(figures: dict[str, Any], title: str) -> str:
     lines = [f"### {title}", "", *headline(figures), *per_label(figures["topics"])]
     if figures["training"]:
         lines += per_group("Language of training", figures["training"])
+    if figures["elsewhere"]:
+        lines += per_group("In a set that training reads too", figures["elsewhere"])
     return "\n".join([*lines, *per_group("Language", figures["languages"]), *per_group("Source", figures["sources"])])

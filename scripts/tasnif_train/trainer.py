@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from tasnif_train import attention, calibration, data, metrics
 from tasnif_train.config import Config
-from tasnif_train.data import Article, Draw
+from tasnif_train.corpus import Corpus
+from tasnif_train.data import Draw
 from tasnif_train.model import Classifier, collate, parameter_groups
 from tasnif_train.predict import encode, held_out_questions, layout_of, predict
 from tasnif_train.sequence import Encoded, assemble, both, nearest_start
@@ -34,16 +35,6 @@ class Example:
     topics: list[float]
     known: list[float]
     stances: list[int]
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What a run learns from and is measured on; `extra` holds public sets with how many texts an epoch takes."""
-
-    labels: Sequence[str]
-    training: Sequence[Article]
-    extra: Sequence[tuple[int, Sequence[Article]]]
-    held_out: Sequence[Article]
 
 
 @dataclass

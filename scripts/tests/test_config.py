@@ -7,10 +7,11 @@ from tasnif_train import config
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-@pytest.mark.parametrize("path", [CONFIGS / "default.toml"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("default*.toml")), ids=lambda p: p.stem)
 def test_every_committed_configuration_parses(path: Path) -> None:
     loaded = config.load(path)
-    assert loaded.name == path.stem
+    assert loaded.name == "default"
+    assert loaded.reported == "annotated.test"
     assert loaded.sampling.empty + loaded.sampling.unrelated < 1
 
 

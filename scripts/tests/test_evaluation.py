@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasnif_train import evaluation, markdown
+from tasnif_train.apart import Kept
 from tasnif_train.calibration import StanceCalibration, TopicCalibration
 from tasnif_train.data import Article, Pair
 from tasnif_train.evaluation import Answer, Request
@@ -50,6 +51,14 @@ def test_an_oracle_gets_everything_right() -> None:
 def test_languages_of_training_stand_apart() -> None:
     report = evaluation.report(evaluation.ask(Oracle(), ARTICLES), ["a", "b"], seen=["en"])
     assert {name: group["topics"]["articles"] for name, group in report["training"].items()} == {"seen": 1, "unseen": 1}
+
+
+def test_texts_that_training_reads_too_stand_apart() -> None:
+    judged = evaluation.ask(Oracle(), ARTICLES)
+    report = evaluation.report(judged, ["a", "b"], elsewhere=Kept([ARTICLES[0].text]))
+    assert {name: group["topics"]["articles"] for name, group in report["elsewhere"].items()} == {"yes": 1, "no": 1}
+    assert "| In a set that training reads too |" in markdown.evaluation(report, "all")
+    assert not evaluation.report(judged, ["a", "b"])["elsewhere"]
 
 
 def test_shortcuts_are_those_of_the_text_or_the_target_left_out() -> None:
