@@ -1,4 +1,5 @@
-//! Every flag and every environment variable: nothing else reads either.
+//! Every flag and its environment variable. Two are read where they act: `TASNIF_ISA` by the encoder, glibc's `MALLOC_ARENA_MAX` by
+//! the weights.
 
 mod score;
 mod serve;

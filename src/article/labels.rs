@@ -52,7 +52,7 @@ impl Label {
 
 impl Article {
     /// What can be said of the labels without a model.
-    pub(super) fn check_labels(&self) -> Result<(), InputError> {
+    pub(crate) fn check_labels(&self) -> Result<(), InputError> {
         let invalid = |param: &str, message: &str| InputError::Invalid {
             param: param.to_owned(),
             message: message.to_owned(),

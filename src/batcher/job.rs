@@ -142,10 +142,10 @@ impl Job {
         lock(&self.progress).open.take().is_some()
     }
 
-    pub(super) fn fail(&self, message: &str) {
+    pub(super) fn fail(&self, error: ClassifyError) {
         let open = lock(&self.progress).open.take();
         if let Some(open) = open {
-            open.answer(Err(ClassifyError::Failed(message.to_owned())));
+            open.answer(Err(error));
         }
     }
 }

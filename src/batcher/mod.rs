@@ -308,6 +308,13 @@ impl Batcher {
         }
     }
 
+    /// Refuses what waits in the queue: there is no time left for it.
+    pub fn give_up(&self) {
+        for unit in self.shared.queue.clear() {
+            unit.job.fail(ClassifyError::Closed);
+        }
+    }
+
     /// What the encoder will read, and how long it took to make.
     async fn prepare(&self, pipeline: Arc<Pipeline>, article: Article) -> Result<(Prepared, Duration), ClassifyError> {
         let _place = self.preparing.acquire().await.map_err(|_| ClassifyError::Closed)?;
@@ -389,8 +396,7 @@ impl Shared {
         for waited in batch.iter().filter_map(|unit| unit.job.begin(begun)) {
             metrics.queue_wait.observe(waited.as_secs_f64());
         }
-        // A panic is a bug of ours, but one article's bug must not take the thread from all others.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.read(&sequences)));
+        let outcome = caught(|| pipeline.read(&sequences));
         let time = begun.elapsed();
         metrics.inference.observe(time.as_secs_f64());
         match outcome {
@@ -398,17 +404,32 @@ impl Shared {
                 self.speed
                     .record(tokens, time / u32::try_from(self.settings.threads).unwrap_or(1));
                 for (unit, reading) in batch.iter().zip(readings) {
-                    self.cache.insert(pipeline, unit.sequence(), &reading);
-                    unit.job.finish(unit.index, reading);
+                    let finished = caught(|| {
+                        self.cache.insert(pipeline, unit.sequence(), &reading);
+                        unit.job.finish(unit.index, reading);
+                    });
+                    if finished.is_err() {
+                        unit.job.fail(panicked());
+                    }
                 }
             }
             Ok(Err(error)) => {
                 let message = error.to_string();
-                batch.iter().for_each(|unit| unit.job.fail(&message));
+                let failed = || ClassifyError::Failed(message.clone());
+                batch.iter().for_each(|unit| unit.job.fail(failed()));
             }
-            Err(_) => batch.iter().for_each(|unit| unit.job.fail("it panicked; see the log")),
+            Err(_) => batch.iter().for_each(|unit| unit.job.fail(panicked())),
         }
     }
+}
+
+fn panicked() -> ClassifyError {
+    ClassifyError::Failed("it panicked; see the log".to_owned())
+}
+
+/// A panic is a bug of ours, but one article's bug must not take the thread from all others.
+fn caught<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
 }
 
 /// Seconds a token takes all threads together, as a moving average. Times are averaged and not rates, whose mean lies above

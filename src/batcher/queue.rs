@@ -48,6 +48,13 @@ impl Queue {
         state.tokens = tokens;
     }
 
+    /// What waits, which then waits no more.
+    pub(super) fn clear(&self) -> Vec<Unit> {
+        let mut state = lock(&self.state);
+        state.tokens = 0;
+        state.units.drain(..).collect()
+    }
+
     /// Sequences that wait.
     pub(super) fn len(&self) -> usize {
         lock(&self.state).units.len()

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::batcher::{Batcher, Settings};
 use crate::config::ServeArgs;
-use crate::http::{self, Access, Service, Tls};
+use crate::http::{self, Access, Scope, Service, Tls};
 use crate::registry::{self, Registry, RegistryError};
 
 /// Binds first, so that a port in use is told at once and a probe finds a live process; loads the model beside; and
@@ -32,9 +32,9 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         _ => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    if !args.address.host.is_loopback() && access.keys.is_empty() {
+    if !args.address.host.is_loopback() && !access.needs_key(Scope::Classify) {
         tracing::warn!(
-            "whoever reaches {} may classify: there are no keys (tasnif key --help)",
+            "whoever reaches {} may classify: no key has that scope (tasnif key --help)",
             args.address.host
         );
     }
@@ -77,7 +77,7 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     ));
     let loaded = tokio::select! {
         // The server ends first only by a signal while the models were loading.
-        () = &mut server => return Ok(()),
+        _ = &mut server => return Ok(()),
         loaded = load(&registry, args) => loaded?,
     };
     service.ready(Arc::clone(&registry));
@@ -89,9 +89,12 @@ async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let watching = args
         .watch
         .then(|| tokio::spawn(registry::watch(Arc::clone(&registry), loaded)));
-    server.await;
+    let answered = server.await;
     if let Some(watching) = watching {
         watching.abort();
+    }
+    if !answered {
+        registry.batcher().give_up();
     }
     tokio::task::block_in_place(|| registry.batcher().shut_down());
     tracing::info!("stopped");

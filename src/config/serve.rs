@@ -135,8 +135,8 @@ impl ServeArgs {
         Limits {
             body_bytes: self.max_body_bytes,
             articles: self.max_articles,
-            deadline: Duration::from_secs(self.deadline_seconds),
-            patience: Duration::from_secs(self.client_timeout_seconds),
+            deadline: seconds(self.deadline_seconds),
+            patience: seconds(self.client_timeout_seconds),
         }
     }
 
@@ -147,8 +147,13 @@ impl ServeArgs {
 
     #[must_use]
     pub fn grace(&self) -> Duration {
-        Duration::from_secs(self.grace_seconds)
+        seconds(self.grace_seconds)
     }
+}
+
+/// An instant so far ahead must be possible: a year, where somebody means "for ever".
+fn seconds(asked: u64) -> Duration {
+    Duration::from_secs(asked.min(365 * 24 * 3600))
 }
 
 /// Where the service listens.

@@ -131,9 +131,13 @@ pub(super) async fn guard(
     }
 }
 
+pub(super) fn any_has(keys: &[Key], scope: Scope) -> bool {
+    keys.iter().any(|key| key.scopes.contains(&scope))
+}
+
 /// The name of the key that was given, if one is needed.
 fn check<'a>(keys: &'a [Key], scope: Scope, headers: &HeaderMap) -> Result<Option<&'a str>, ApiError> {
-    if !keys.iter().any(|key| key.scopes.contains(&scope)) {
+    if !any_has(keys, scope) {
         return if scope == Scope::Admin {
             Err(admin_off())
         } else {

@@ -28,7 +28,7 @@ const HEAD_BYTES: usize = 32 << 10;
 /// nothing from, and its client would be left without an answer.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Serves until `stop` resolves, then answers what was accepted, for at most `grace`. Of connections, so many are open at a
+/// Serves until `stop` resolves, then answers what was accepted, for at most `grace`; whether all was answered. Of connections, so many are open at a
 /// time; those beyond wait in the kernel's queue.
 pub async fn serve(
     listener: TcpListener,
@@ -37,7 +37,7 @@ pub async fn serve(
     connections: NonZeroUsize,
     stop: impl Future<Output = ()>,
     grace: Duration,
-) {
+) -> bool {
     let patience = service.limits.patience;
     let router = router(Arc::clone(&service));
     // Each connection holds a receiver: they are told to end by a value, and all have ended when all are gone.
@@ -84,12 +84,14 @@ pub async fn serve(
     service.drain();
     let _ = ending.send(true);
     drop(told);
-    if tokio::time::timeout(grace, ending.closed()).await.is_err() {
+    let answered = tokio::time::timeout(grace, ending.closed()).await.is_ok();
+    if !answered {
         tracing::warn!(
             seconds = grace.as_secs(),
             "requests were still open after the grace period"
         );
     }
+    answered
 }
 
 /// Room for one more connection, waited for if need be. The log tells the first time: whoever asks how often looks at the

@@ -24,7 +24,7 @@ pub(super) const MEDIA_TYPE: &str = "application/x-ndjson";
 pub(super) fn classify(service: &Service, call: Call, body: Body) -> Response {
     let limits = service.limits;
     let lines = Lines::new(body, limits.body_bytes, limits.patience, service.draining.clone());
-    let room = Arc::new(Semaphore::new(limits.body_bytes));
+    let room = Arc::new(Semaphore::new(limits.body_bytes.min(Semaphore::MAX_PERMITS)));
     let answers = stream::unfold((lines, call, room), |(mut lines, call, room)| async {
         let line = lines.next().await?;
         let bytes = line.content.as_ref().map_or(0, Vec::len);

@@ -69,7 +69,7 @@ pub struct Registry {
     batcher: Batcher,
     state: RwLock<State>,
     /// One load at a time: each takes the memory of a model until it is switched to.
-    loading: tokio::sync::Mutex<()>,
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl Registry {
             precision,
             batcher,
             state: RwLock::default(),
-            loading: tokio::sync::Mutex::default(),
+            loading: Arc::default(),
         }
     }
 
@@ -141,14 +141,16 @@ impl Registry {
     /// Loads a folder of the models folder (or any bundle, for `dir`) and switches to it. `keep` leaves a previous version
     /// of the same name beside it.
     pub async fn load(&self, dir: PathBuf, keep: bool) -> Result<Arc<Served>, RegistryError> {
-        let _one = self.loading.lock().await;
+        let one = Arc::clone(&self.loading).lock_owned().await;
         let loading = {
             let (dir, precision) = (dir.clone(), self.precision);
-            tokio::task::spawn_blocking(move || Pipeline::load(&dir, precision))
+            // The lock goes with the work, which ends by itself where whoever asked for it has left.
+            tokio::task::spawn_blocking(move || (Pipeline::load(&dir, precision), one))
         };
-        let pipeline = loading
+        let (pipeline, _one) = loading
             .await
-            .map_err(|error| RegistryError::Interrupted(error.to_string()))??;
+            .map_err(|error| RegistryError::Interrupted(error.to_string()))?;
+        let pipeline = pipeline?;
         let served = Arc::new(Served {
             dir,
             pipeline: Arc::new(pipeline),

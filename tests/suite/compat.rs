@@ -186,6 +186,21 @@ async fn hugging_face_zero_shot_is_flat() {
         assert_eq!(status, expected, "{answer}");
         assert!(answer["error"].is_string(), "{answer}");
     }
+    // Counted before each text gets all labels: multiplied, these are gigabytes.
+    let (texts, many) = (json!(vec!["a"; 3000]), vec!["gossip"; 3000]);
+    let (own, long) = (vec!["sport"; 3000], "x".repeat(40_000));
+    for (inputs, labels, message) in [
+        (&texts, json!(many), "3000 texts"),
+        (&texts, json!(own), "3000 texts"),
+        (&json!([OIL, VOTE]), json!(many), "3000"),
+        (&json!([OIL, VOTE]), json!([long]), "characters"),
+    ] {
+        let (status, answer) = ask(inputs.clone(), json!({"candidate_labels": labels})).await;
+        let told = answer["error"].as_str().unwrap_or_default();
+        assert!(status == 422 && told.contains(message), "{status} {answer}");
+    }
+    let (status, answer) = ask(json!(OIL), json!({"candidate_labels": own})).await;
+    assert_eq!((status, answer.as_array().map(Vec::len)), (200, Some(1)), "{answer}");
 }
 
 #[tokio::test]
@@ -362,6 +377,9 @@ async fn oip_infers_from_json() {
 
     let target = json!({"name": "target", "datatype": "BYTES", "shape": [1], "data": ["oil"]});
     let one = json!({"name": "text", "datatype": "BYTES", "shape": [1], "data": [VOTE]});
+    let many = json!({"inputs": [one], "outputs": vec![json!({"name": "labels"}); 9]});
+    let (status, answer) = infer(many).await;
+    assert_eq!((status, answer["error"].is_string()), (422, true), "{answer}");
     let body = json!({"inputs": [one, target], "outputs": [{"name": "scores", "parameters": {"classification": 2}}]});
     let (_, answer) = infer(body).await;
     let best = stance(VOTE, "oil")[0].clone();
@@ -677,8 +695,8 @@ async fn n_requests_are_counted_n_times_on_each_route() {
         assert_eq!(requests(path, status), N + more, "{path}");
     }
     let articles = |outcome: &str| count(format!(r#"tasnif_articles_total{{model="tiny",outcome="{outcome}"}}"#));
-    // Ours is refused before it is known how many articles it has.
-    assert_eq!((articles("answered"), articles("refused")), (7 * N, 6 * N));
+    // Refused before their articles are read, as ours is.
+    assert_eq!((articles("answered"), articles("refused")), (7 * N, 0));
     assert_eq!(count("tasnif_tokenization_seconds_count".to_owned()), 7 * N);
     let sum: f64 = figures
         .iter()

@@ -424,6 +424,30 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
     assert_eq!(figures["tasnif_tokenization_seconds_count"], 2.0);
 }
 
+/// After the grace period nobody waits for what is in the queue: the end must not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_given_up_is_not_encoded() {
+    let registry = registry(Settings {
+        threads: 1,
+        batch_tokens: 64,
+        ..SETTINGS
+    });
+    let service = Arc::new(Service::new(LIMITS, access()));
+    service.ready(Arc::clone(&registry));
+    let long = json!({"text": texts()[4].repeat(10)}).to_string();
+    let busy = tokio::spawn({
+        let service = Arc::clone(&service);
+        async move { send(&service, post(long)).await.0 }
+    });
+    while registry.batcher().waiting() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    registry.batcher().give_up();
+    assert_eq!(registry.batcher().waiting(), 0);
+    assert_eq!(busy.await.expect("no panic"), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(send(&service, post(r#"{"text": "Oil."}"#)).await.0, StatusCode::OK);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_article_that_is_late_leaves_the_queue() {
     let limits = Limits {

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::document::{self, OIL, VOTE};
-use super::{Function, Message, OneOrMany, Row, Scored, article, ask, read, resolve, topics};
+use super::{Function, Message, OneOrMany, Row, Scored, article, ask, check_count, read, resolve, topics};
 use crate::article::{Article, InputError, Label, limits};
 use crate::http::call::{Call, Headers};
 use crate::http::openapi::Responses;
@@ -159,6 +159,8 @@ async fn classify(
     };
     let mut function = parameters.function_to_apply;
     if let Some(zero_shot) = &zero_shot {
+        // Each article gets all labels: both are counted before they are multiplied.
+        check_count(&service, "inputs", articles.len())?;
         function = zero_shot.put_to(&pipeline, &mut articles)?;
     }
     let rows = ask(&service, &call, &pipeline, "inputs", articles).await?;
@@ -216,15 +218,26 @@ impl ZeroShot {
         }
         let own = |label: &String| topics(pipeline).any(|topic| topic == label);
         if self.labels.iter().all(own) {
+            let chosen: Vec<String> = topics(pipeline)
+                .filter(|topic| self.labels.iter().any(|label| label == topic))
+                .map(str::to_owned)
+                .collect();
             for article in articles {
-                article.topics = Some(self.labels.clone());
+                article.topics = Some(chosen.clone());
             }
             return Ok((!self.multi_label).then_some(Function::Softmax));
         }
-        for article in articles {
-            article.labels = Some(self.labels.iter().cloned().map(Label::Name).collect());
-            article.multi_label = Some(self.multi_label);
-            article.hypothesis_template = self.hypothesis_template.clone();
+        let Some((first, others)) = articles.split_first_mut() else {
+            return Ok(None);
+        };
+        first.labels = Some(self.labels.iter().cloned().map(Label::Name).collect());
+        first.multi_label = Some(self.multi_label);
+        first.hypothesis_template.clone_from(&self.hypothesis_template);
+        first.check_labels()?;
+        for article in others {
+            article.labels.clone_from(&first.labels);
+            article.multi_label = first.multi_label;
+            article.hypothesis_template.clone_from(&first.hypothesis_template);
         }
         Ok(None)
     }

@@ -260,14 +260,8 @@ async fn ask(
     field: &str,
     articles: Vec<Article>,
 ) -> Result<Vec<Row>, ApiError> {
-    let limit = service.limits.articles;
     let count = articles.len();
-    if count == 0 {
-        return Err(no_texts(field));
-    }
-    if count > limit {
-        return Err(too_many_texts(field, count, limit));
-    }
+    check_count(service, field, count)?;
     let place = |index: usize| match count {
         1 => field.to_owned(),
         _ => format!("{field}[{index}]"),
@@ -278,12 +272,8 @@ async fn ask(
             .check()
             .map_err(|error| ApiError::from(error).at(place(index)))?;
     }
-    let admission = if count == 1 {
-        Admission::Refuse
-    } else {
-        call.admit()?;
-        Admission::Wait
-    };
+    call.admit()?;
+    let admission = if count == 1 { Admission::Refuse } else { Admission::Wait };
     let mut tasks = JoinSet::new();
     for (index, article) in articles.into_iter().enumerate() {
         let (call, pipeline) = (call.clone(), Arc::clone(pipeline));
@@ -298,6 +288,16 @@ async fn ask(
     }
     rows.sort_by_key(|(index, _)| *index);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Whether so many texts are read in one request.
+fn check_count(service: &Service, field: &str, count: usize) -> Result<(), ApiError> {
+    let limit = service.limits.articles;
+    match count {
+        0 => Err(no_texts(field)),
+        _ if count > limit => Err(too_many_texts(field, count, limit)),
+        _ => Ok(()),
+    }
 }
 
 fn no_texts(field: &str) -> ApiError {

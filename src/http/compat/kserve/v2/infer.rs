@@ -28,6 +28,9 @@ const HEAD_LENGTH: HeaderName = HeaderName::from_static("inference-header-conten
 
 const HEAD_LENGTH_EXPECTED: &str = "a number of bytes is expected";
 
+/// Each has the size of all answers together; there are two names, as they are or as the best few, in JSON or in binary.
+const OUTPUTS: usize = 8;
+
 const BYTES: &str = "application/octet-stream";
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -217,6 +220,10 @@ pub(super) async fn infer(
             return Err(invalid("target", message));
         }
     };
+    if request.outputs.len() > OUTPUTS {
+        let message = format!("{} outputs, at most {OUTPUTS} are made", request.outputs.len());
+        return Err(invalid("outputs", message));
+    }
     let rows = ask(&service, &call, &pipeline, "text", articles).await?;
     let rows: Vec<Vec<Scored>> = rows.into_iter().map(Row::in_order).collect();
     let mut wanted = request.outputs;
