@@ -51,15 +51,15 @@ guidelines; no human labelled them. Two independent passes of such annotation ov
 .95 and stance kappa .93, which measures consistency, not truth: a bias of the annotator is a bias of this model. The
 first 3,594 labels of our own agreed with these on 72 texts at topic F1 .86 and stance accuracy .91; the next 1,700
 were made in the same way and not compared; the next 9,440 agreed, before their annotators were shown where they
-differed, on 112 texts at topic F1 .93 and on 211 targets at stance accuracy .91, and so did the last 5,646 on the same
-texts. A topic on which annotator and
-previous model disagreed was neither taught nor denied; of the last 15,086, only where the model was sure (above .9,
-below .02). A foreign target (`unrelated`) is one of another article that shares neither topic nor words with the text.
+differed, on 112 texts at topic F1 .93 and on 211 targets at stance accuracy .91, and so did the last 5,646 (some of
+their annotators had met these texts before). A topic on which annotator and previous model disagreed was neither
+taught nor denied; of the last 15,086, only where the model was sure (above .9, below .02). A foreign target
+(`unrelated`) is one of another article that shares neither topic nor words with the text.
 
 About a tenth of the articles, chosen by a hash of their id, were kept out of training; calibration and thresholds are
-fitted on them (`scripts/calibrate.py`). Public sets overlap: the last stage left out whatever shares half of its runs of
-eight words with a text of the tuning split, of the report or of the claims held out. The stages before it did not, and
-read a few of these texts (with labels or claims of another set); the report gives their figures apart.
+fitted on them (`scripts/calibrate.py`). Public sets overlap: the last stage left out whatever shares half of its runs
+of eight words with a text of the tuning split, of the report or of the claims held out. The stages before it did not,
+and read a few of these texts (with labels or claims of another set); the report gives their figures apart.
 """
 
 LIMITS = """\
