@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tasnif_train import bundle, calibration, corpus, data, evaluation, markdown
 from tasnif_train import config as configuration
-from tasnif_train.apart import Kept
+from tasnif_train.apart import Shingled
 from tasnif_train.service import Service
 
 
@@ -88,7 +88,7 @@ def main() -> int:
 
         # First, for they may fail: a test file is to be looked at once.
         trained = baselines.shortcuts(split(args.baselines)[0], articles)
-    elsewhere = Kept(corpus.texts(config, args.config, args.trained)) if args.trained else None
+    elsewhere = Shingled(a.text for a in corpus.articles(config, args.config, args.trained)) if args.trained else None
     judged = evaluation.ask(backend, articles)
     labels = sorted({label for answer in judged.main for label in answer.topics})
     engine = "the tasnif service" if args.url else f"torch, bundle {args.torch.name}"

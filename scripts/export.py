@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tasnif_train import bundle, data, q4
+from tasnif_train import bundle, corpus, data, q4
 from tasnif_train import config as configuration
 from tasnif_train.shipped import Shipped, write_golden
 
@@ -123,11 +123,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = configuration.load(args.config)
     topics = data.read_taxonomy(args.taxonomy)
-    training, _ = configuration.read_split(config, args.data)
-    training += configuration.read_written(config, args.config)
-    training += configuration.read_labelled(config, args.config, args.data)
-    for extra in config.extra:
-        training += extra.read(args.data, config.holdout_percent)[0]
+    training = list(corpus.articles(config, args.config, args.data))
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     if state["labels"] != [topic.id for topic in topics]:
         raise ValueError("the checkpoint was trained on other labels than the taxonomy has")

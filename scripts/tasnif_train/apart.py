@@ -24,8 +24,8 @@ def shingles(text: str) -> frozenset[int]:
     return frozenset(hash(tuple(words[i : i + WORDS])) for i in range(max(1, len(words) - WORDS + 1)))
 
 
-class Kept:
-    """Texts that nothing may be trained on."""
+class Shingled:
+    """Texts, among which others are found though they come in other dress."""
 
     def __init__(self, texts: Iterable[str], share: float = 0.5) -> None:
         self.share = share

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasnif_train import config as configuration
 from tasnif_train import data
-from tasnif_train.apart import Kept
+from tasnif_train.apart import Shingled
 from tasnif_train.config import Config
 from tasnif_train.data import Article
 
@@ -40,7 +40,7 @@ def read(config: Config, path: Path, folder: Path, labels: Sequence[str]) -> Cor
     sets = [extra.read(folder, config.holdout_percent) for extra in config.extra]
     reported = data.read_annotated(data.find(folder, config.reported)) if config.reported else []
     held_claims = [article for _, held in sets for article in held]
-    kept = Kept(article.text for article in [*held_out, *reported, *held_claims])
+    kept = Shingled(article.text for article in [*held_out, *reported, *held_claims])
 
     def apart(name: str, articles: Sequence[Article]) -> list[Article]:
         left = kept.without(articles)
@@ -55,9 +55,10 @@ def read(config: Config, path: Path, folder: Path, labels: Sequence[str]) -> Cor
     return Corpus(labels, apart("annotated", training) + written + apart("labelled", labelled), extra, held_out)
 
 
-def texts(config: Config, path: Path, folder: Path) -> Iterator[str]:
-    """Of every set that the configuration names, the texts on the side of training, those left out by `read` too."""
-    yield from (article.text for article in configuration.read_split(config, folder)[0])
-    yield from (article.text for article in configuration.read_labelled(config, path, folder))
+def articles(config: Config, path: Path, folder: Path) -> Iterator[Article]:
+    """The training side of every set that the configuration names, those that `read` leaves out too."""
+    yield from configuration.read_split(config, folder)[0]
+    yield from configuration.read_written(config, path)
+    yield from configuration.read_labelled(config, path, folder)
     for extra in config.extra:
-        yield from (article.text for article in extra.read(folder, config.holdout_percent)[0])
+        yield from extra.read(folder, config.holdout_percent)[0]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasnif_train import metrics
-from tasnif_train.apart import Kept
+from tasnif_train.apart import Shingled
 from tasnif_train.calibration import StanceCalibration, TopicCalibration, sigmoid, softmax
 from tasnif_train.data import STANCES, UNRELATED, Article, Foreign, Pair
 
@@ -180,7 +180,7 @@ def report(
     labels: Sequence[str],
     seen: Sequence[str] = (),
     fitted: Calibrations | None = None,
-    elsewhere: Kept | None = None,
+    elsewhere: Shingled | None = None,
 ) -> dict[str, Any]:
     """Figures over everything, over languages that training has seen and those that it hasn't, by language, by source.
 

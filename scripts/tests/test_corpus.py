@@ -7,7 +7,7 @@ import pytest
 
 from tasnif_train import config as configuration
 from tasnif_train import corpus, data
-from tasnif_train.apart import Kept
+from tasnif_train.apart import Shingled
 from tasnif_train.config import Config, Extra
 
 AGENCY = (
@@ -44,12 +44,12 @@ def claim(name: str, target: str, text: str) -> dict[str, object]:
     ],
 )
 def test_the_same_text_is_known_in_other_dress(text: str, same: bool) -> None:
-    assert Kept(["Another text that has nothing to do with it", AGENCY]).holds(text) is same
+    assert Shingled(["Another text that has nothing to do with it", AGENCY]).holds(text) is same
 
 
 def test_a_short_text_is_itself() -> None:
-    assert Kept(["Oil prices rose"]).holds("oil prices ROSE")
-    assert not Kept(["Oil prices rose"]).holds("Oil prices fell")
+    assert Shingled(["Oil prices rose"]).holds("oil prices ROSE")
+    assert not Shingled(["Oil prices rose"]).holds("Oil prices fell")
 
 
 def test_what_is_measured_on_is_not_trained_on(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasnif_train import evaluation, markdown
-from tasnif_train.apart import Kept
+from tasnif_train.apart import Shingled
 from tasnif_train.calibration import StanceCalibration, TopicCalibration
 from tasnif_train.data import Article, Pair
 from tasnif_train.evaluation import Answer, Request
@@ -55,7 +55,7 @@ def test_languages_of_training_stand_apart() -> None:
 
 def test_texts_that_training_reads_too_stand_apart() -> None:
     judged = evaluation.ask(Oracle(), ARTICLES)
-    report = evaluation.report(judged, ["a", "b"], elsewhere=Kept([ARTICLES[0].text]))
+    report = evaluation.report(judged, ["a", "b"], elsewhere=Shingled([ARTICLES[0].text]))
     assert {name: group["topics"]["articles"] for name, group in report["elsewhere"].items()} == {"yes": 1, "no": 1}
     assert "| In a set that training reads too |" in markdown.evaluation(report, "all")
     assert not evaluation.report(judged, ["a", "b"])["elsewhere"]

@@ -11,9 +11,10 @@ mod cache;
 mod job;
 mod metrics;
 mod queue;
+mod speed;
+mod work;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::article::{Article, InputError, Verdict};
 use crate::model::Template;
-use crate::pipeline::{Pipeline, PipelineError, PrepareError, Prepared, Sequence};
+use crate::pipeline::{Pipeline, PipelineError, PrepareError, Prepared};
 
 use cache::Cache;
-use job::{Job, Unit};
+use job::Job;
 use metrics::Metrics;
 use queue::Queue;
+use speed::Speed;
 
 /// How much is done at once.
 #[derive(Debug, Clone, Copy)]
@@ -363,100 +365,6 @@ impl Drop for Place<'_> {
 impl Drop for Batcher {
     fn drop(&mut self) {
         self.shut_down();
-    }
-}
-
-impl Shared {
-    /// The life of one of the model's threads.
-    fn work(&self) {
-        // candle's products and norms run on rayon. A pool of one, this very thread, keeps them here: n batches on n
-        // threads need no fork and join for each small product.
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .use_current_thread()
-            .build();
-        if let Err(error) = &pool {
-            tracing::warn!(%error, "the model's thread shares the global pool");
-        }
-        while let Some(batch) = self.queue.next_batch(&self.settings) {
-            self.encode(&batch);
-        }
-    }
-
-    fn encode(&self, batch: &[Unit]) {
-        let Some(pipeline) = batch.first().map(|unit| &unit.job.pipeline) else {
-            return;
-        };
-        let sequences: Vec<&Sequence> = batch.iter().map(Unit::sequence).collect();
-        let tokens: usize = sequences.iter().map(|sequence| sequence.rows()).sum();
-        let metrics = &self.metrics;
-        metrics.batch_sequences.observe(sequences.len() as f64);
-        metrics.batch_tokens.observe(tokens as f64);
-        let begun = Instant::now();
-        for waited in batch.iter().filter_map(|unit| unit.job.begin(begun)) {
-            metrics.queue_wait.observe(waited.as_secs_f64());
-        }
-        let outcome = caught(|| pipeline.read(&sequences));
-        let time = begun.elapsed();
-        metrics.inference.observe(time.as_secs_f64());
-        match outcome {
-            Ok(Ok(readings)) => {
-                self.speed
-                    .record(tokens, time / u32::try_from(self.settings.threads).unwrap_or(1));
-                for (unit, reading) in batch.iter().zip(readings) {
-                    let finished = caught(|| {
-                        self.cache.insert(pipeline, unit.sequence(), &reading);
-                        unit.job.finish(unit.index, reading);
-                    });
-                    if finished.is_err() {
-                        unit.job.fail(panicked());
-                    }
-                }
-            }
-            Ok(Err(error)) => {
-                let message = error.to_string();
-                let failed = || ClassifyError::Failed(message.clone());
-                batch.iter().for_each(|unit| unit.job.fail(failed()));
-            }
-            Err(_) => batch.iter().for_each(|unit| unit.job.fail(panicked())),
-        }
-    }
-}
-
-fn panicked() -> ClassifyError {
-    ClassifyError::Failed("it panicked; see the log".to_owned())
-}
-
-/// A panic is a bug of ours, but one article's bug must not take the thread from all others.
-fn caught<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-}
-
-/// Seconds a token takes all threads together, as a moving average. Times are averaged and not rates, whose mean lies above
-/// what comes out in the end.
-#[derive(Debug, Default)]
-struct Speed(AtomicU64);
-
-impl Speed {
-    /// Before anything was measured.
-    const GUESS: f64 = 1e-3;
-
-    fn get(&self) -> f64 {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Self::GUESS,
-            bits => f64::from_bits(bits),
-        }
-    }
-
-    fn record(&self, tokens: usize, time: Duration) {
-        let now = time.as_secs_f64().max(1e-9) / tokens.max(1) as f64;
-        // The last ten batches or so; two threads that write at once lose one of their readings, which is all right.
-        let average = self.get() * 0.9 + now * 0.1;
-        self.0.store(average.to_bits(), Ordering::Relaxed);
-    }
-
-    fn time_for(&self, tokens: usize) -> Duration {
-        Duration::from_secs_f64(tokens as f64 * self.get())
     }
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::observe::Tally;
-use super::{ApiError, Service};
+use super::{Access, ApiError, Service};
 
 /// What a key is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -120,7 +120,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    match check(&service.access.keys, scope, request.headers()) {
+    match check(&service.access, scope, request.headers()) {
         Err(error) => error.into_response(),
         Ok(name) => {
             if let (Some(name), Some(tally)) = (name, request.extensions().get::<Arc<Tally>>()) {
@@ -131,13 +131,17 @@ pub(super) async fn guard(
     }
 }
 
-pub(super) fn any_has(keys: &[Key], scope: Scope) -> bool {
-    keys.iter().any(|key| key.scopes.contains(&scope))
+impl Access {
+    /// Whether some key has `scope`, so that one is needed for what it guards.
+    #[must_use]
+    pub fn needs_key(&self, scope: Scope) -> bool {
+        self.keys.iter().any(|key| key.scopes.contains(&scope))
+    }
 }
 
 /// The name of the key that was given, if one is needed.
-fn check<'a>(keys: &'a [Key], scope: Scope, headers: &HeaderMap) -> Result<Option<&'a str>, ApiError> {
-    if !any_has(keys, scope) {
+fn check<'a>(access: &'a Access, scope: Scope, headers: &HeaderMap) -> Result<Option<&'a str>, ApiError> {
+    if !access.needs_key(scope) {
         return if scope == Scope::Admin {
             Err(admin_off())
         } else {
@@ -150,7 +154,8 @@ fn check<'a>(keys: &'a [Key], scope: Scope, headers: &HeaderMap) -> Result<Optio
     });
     let given = given.ok_or_else(invalid)?;
     // All are compared, each in the same time, so that nothing tells how near a guess was.
-    let known = keys
+    let known = access
+        .keys
         .iter()
         .filter(|key| bool::from(key.hash.ct_eq(&given)))
         .collect::<Vec<_>>();

@@ -64,14 +64,6 @@ pub struct Access {
     pub origins: Vec<HeaderValue>,
 }
 
-impl Access {
-    /// Whether a key is needed for what `scope` guards.
-    #[must_use]
-    pub fn needs_key(&self, scope: Scope) -> bool {
-        keys::any_has(&self.keys, scope)
-    }
-}
-
 /// What the handlers share. It exists before the model does: the port answers at once, and says that it isn't ready.
 #[derive(Debug)]
 pub struct Service {

@@ -28,8 +28,8 @@ const HEAD_BYTES: usize = 32 << 10;
 /// nothing from, and its client would be left without an answer.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Serves until `stop` resolves, then answers what was accepted, for at most `grace`; whether all was answered. Of connections, so many are open at a
-/// time; those beyond wait in the kernel's queue.
+/// Serves until `stop` resolves, then answers what was accepted, for at most `grace`; returns whether that was enough. Of
+/// connections, so many are open at a time; those beyond wait in the kernel's queue.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,

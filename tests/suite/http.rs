@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tasnif::article::Article;
 use tasnif::batcher::Settings;
 use tasnif::http::{Access, Key, Limits, Scope, Service, router};
+use tasnif::registry::Registry;
+use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use super::access::figures;
@@ -389,6 +391,26 @@ async fn live_is_not_ready() {
     );
 }
 
+/// A service with a long article under way, of which some waits in the queue.
+async fn busy(registry: &Arc<Registry>) -> (Arc<Service>, JoinHandle<StatusCode>) {
+    let service = Arc::new(Service::new(LIMITS, access()));
+    service.ready(Arc::clone(registry));
+    let busy = tokio::spawn({
+        let service = Arc::clone(&service);
+        async move { send(&service, post(long(0).to_string())).await.0 }
+    });
+    while registry.batcher().waiting() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (service, busy)
+}
+
+/// An article of 60 KB, unlike those of other numbers.
+fn long(number: usize) -> Value {
+    let text = texts()[4].repeat((60 << 10) / texts()[4].len());
+    json!({"text": format!("{number} {text}")})
+}
+
 /// Room for one long article: while it is encoded, others are refused; afterwards they are answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_says_when_to_come_back() {
@@ -398,16 +420,7 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
         queue_tokens: 1,
         cache_bytes: 0,
     });
-    let service = Arc::new(Service::new(LIMITS, access()));
-    service.ready(Arc::clone(&registry));
-    let long = json!({"text": texts()[4].repeat(10)}).to_string();
-    let busy = tokio::spawn({
-        let service = Arc::clone(&service);
-        async move { send(&service, post(long)).await.0 }
-    });
-    while registry.batcher().waiting() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let (service, busy) = busy(&registry).await;
     let (status, headers, value) = send(&service, post(r#"{"text": "Oil."}"#)).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(value["error"]["code"], "overloaded");
@@ -432,16 +445,7 @@ async fn a_queue_that_is_given_up_is_not_encoded() {
         batch_tokens: 64,
         ..SETTINGS
     });
-    let service = Arc::new(Service::new(LIMITS, access()));
-    service.ready(Arc::clone(&registry));
-    let long = json!({"text": texts()[4].repeat(10)}).to_string();
-    let busy = tokio::spawn({
-        let service = Arc::clone(&service);
-        async move { send(&service, post(long)).await.0 }
-    });
-    while registry.batcher().waiting() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let (service, busy) = busy(&registry).await;
     registry.batcher().give_up();
     assert_eq!(registry.batcher().waiting(), 0);
     assert_eq!(busy.await.expect("no panic"), StatusCode::SERVICE_UNAVAILABLE);
@@ -472,10 +476,6 @@ async fn an_article_that_is_late_leaves_the_queue() {
         let figures = figures(&service).await;
         figures["tasnif_batch_tokens_sum"]
     };
-    let long = |number: usize| {
-        let text = texts()[4].repeat((60 << 10) / texts()[4].len());
-        json!({"text": format!("{number} {text}")})
-    };
     let begun = Instant::now();
     assert_eq!(send(&service, post(long(0).to_string())).await.0, StatusCode::OK);
     let whole = begun.elapsed();
@@ -488,10 +488,10 @@ async fn an_article_that_is_late_leaves_the_queue() {
         (504, Some("deadline_exceeded")),
         "{value}"
     );
-    // The answer to the next one means that the queue before it is done; not all of the late one was encoded.
+    // The answer to the next one means that the queue before it is done; less than half of the late one was encoded.
     assert_eq!(send(&service, post(r#"{"text": "Oil."}"#)).await.0, StatusCode::OK);
     let spent = encoded().await - tokens;
-    assert!(spent < tokens, "{spent} of {tokens} tokens");
+    assert!(spent < tokens / 2.0, "{spent} of {tokens} tokens");
 
     // Among many, only what is late is an error. Time for about two of seven: a short one needs next to none of it, so
     // that a machine that stands still for a while does not decide.
@@ -501,13 +501,12 @@ async fn an_article_that_is_late_leaves_the_queue() {
     let (status, _, value) = send(&service, many).await;
     assert_eq!(status, StatusCode::OK);
     assert!(value["verdicts"][0]["topics"].is_array(), "{value}");
-    let late = value["verdicts"].as_array().expect("verdicts").iter().skip(1);
-    assert!(
-        late.filter(|verdict| verdict["error"]["code"] == "deadline_exceeded")
-            .count()
-            > 0,
-        "{value}"
-    );
+    let verdicts = value["verdicts"].as_array().expect("verdicts");
+    let errors: Vec<&Value> = verdicts.iter().filter_map(|verdict| verdict.get("error")).collect();
+    assert!(!errors.is_empty(), "{value}");
+    for error in errors {
+        assert_eq!(error["code"], "deadline_exceeded");
+    }
 
     for timeout in ["0", "-1", "soon", "1.5"] {
         let (status, _, value) = send(&service, with_timeout(r#"{"text": "Oil."}"#.to_owned(), timeout)).await;
